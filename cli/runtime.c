@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cli/runtime.c - from configuration to an open backend. */
+#include "cli/runtime.h"
+
+#include <libgen.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cpu/cpu_backend.h"
+#include "models/gosling/gosling.h"
+
+enum {
+    CPU_SLOTS_DEFAULT = 64,
+    CPU_STEP_ROWS = 512, /* Activations of a step stay within tens of megabytes at 7.2B. */
+};
+
+#define WORLD_VOCABULARY "rwkv_vocab_v20230424.txt"
+
+/* Where the World vocabulary may be: beside the model, beside the binary, where it is installed. */
+static bool find_vocabulary(const struct config *config, char *path, size_t capacity)
+{
+    char binary[PATH_MAX] = "";
+    char model[PATH_MAX] = "";
+    if (readlink("/proc/self/exe", binary, sizeof binary - 1) < 0) {
+        binary[0] = '\0';
+    }
+    snprintf(model, sizeof model, "%s", config->model);
+    const char *binary_folder = dirname(binary);
+    const char *model_folder = dirname(model);
+    const struct {
+        const char *folder, *below;
+    } places[] = {
+        {config->model, "/"},
+        {model_folder, "/"},
+        {binary_folder, "/vocab/"},
+        {binary_folder, "/../share/skein/"},
+        {SKEIN_DATA_FOLDER, "/"},
+    };
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        snprintf(path, capacity, "%s%s%s", places[i].folder, places[i].below, WORLD_VOCABULARY);
+        if (access(path, R_OK) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum error_code runtime_open_tokenizer(const struct config *config, struct runtime *runtime,
+                                       enum exit_code *exit_code_out, struct error *error)
+{
+    *exit_code_out = EXIT_CODE_MODEL;
+    if (config->vocab == NULL && config->model == NULL) {
+        return tokenizer_open_memory(gosling_vocabulary(), "the built-in vocabulary",
+                                     &runtime->tokenizer, error);
+    }
+    char path[2 * PATH_MAX];
+    if (config->vocab != NULL) {
+        snprintf(path, sizeof path, "%s", config->vocab);
+    } else if (!find_vocabulary(config, path, sizeof path)) {
+        *exit_code_out = EXIT_CODE_USAGE;
+        return error_set(error, ERROR_NOT_FOUND,
+                         "no vocabulary: put " WORLD_VOCABULARY " (it is in the Python package "
+                         "\"rwkv\") beside the model or name it with --vocab");
+    }
+    log_event(LOG_INFO, "model", "vocabulary opened", LOG_S("path", path));
+    return tokenizer_open(path, &runtime->tokenizer, error);
+}
+
+static void name_model(const struct config *config, struct runtime *runtime)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s", config->model != NULL ? config->model : "gosling");
+    const char *name = basename(path);
+    char *suffix = strrchr(name, '.');
+    if (suffix != NULL && (strcmp(suffix, ".safetensors") == 0 || strcmp(suffix, ".pth") == 0)) {
+        *suffix = '\0';
+    }
+    snprintf(runtime->model_id, sizeof runtime->model_id, "%s",
+             config->model_name != NULL ? config->model_name : name);
+}
+
+static enum chat_template template_of(const struct config *config, const struct runtime *runtime)
+{
+    switch (config->chat_template) {
+    case CONFIG_CHAT_TEMPLATE_WORLD:
+        return CHAT_TEMPLATE_WORLD;
+    case CONFIG_CHAT_TEMPLATE_G1:
+        return CHAT_TEMPLATE_G1;
+    case CONFIG_CHAT_TEMPLATE_G1_THINK:
+        return CHAT_TEMPLATE_G1_THINK;
+    case CONFIG_CHAT_TEMPLATE_NONE:
+        return CHAT_TEMPLATE_NONE;
+    case CONFIG_CHAT_TEMPLATE_AUTO:
+        break;
+    }
+    const bool named_g1 = !runtime->is_gosling && strstr(runtime->model_id, "g1") != NULL;
+    log_event(LOG_INFO, "model", "chat template chosen by the model's name",
+              LOG_S("template", named_g1 ? "g1" : "world"), LOG_S("model", runtime->model_id));
+    return named_g1 ? CHAT_TEMPLATE_G1 : CHAT_TEMPLATE_WORLD;
+}
+
+static uint32_t thread_count(const struct config *config)
+{
+    cpu_set_t cores;
+    if (config->threads > 0) {
+        return (uint32_t)config->threads;
+    }
+    return sched_getaffinity(0, sizeof cores, &cores) == 0 ? (uint32_t)CPU_COUNT(&cores) : 1;
+}
+
+static enum error_code open_model(const struct config *config, struct runtime *runtime,
+                                  enum exit_code *exit_code_out, struct error *error)
+{
+    *exit_code_out = EXIT_CODE_MODEL;
+    const struct text weights = gosling_weights();
+    const enum error_code code =
+        config->model == NULL
+            ? model_file_open_memory(weights.bytes, weights.len, "the built-in model",
+                                     &runtime->file, error)
+            : model_file_open(config->model, &runtime->file, error);
+    if (code != ERROR_NONE) {
+        if (code == ERROR_NOT_FOUND) {
+            *exit_code_out = EXIT_CODE_USAGE;
+        }
+        return code;
+    }
+    return model_spec_read(runtime->file, &runtime->spec, error);
+}
+
+static enum error_code check_vocabulary(const struct runtime *runtime, struct error *error)
+{
+    const uint32_t token_count = tokenizer_token_count(runtime->tokenizer);
+    if (token_count <= runtime->spec.V) {
+        return ERROR_NONE;
+    }
+    return error_set(error, ERROR_CORRUPT,
+                     "the vocabulary has the token id %u, the model only %u rows: give the "
+                     "vocabulary the model was trained with as --vocab",
+                     token_count - 1, runtime->spec.V);
+}
+
+static enum error_code open_backend(const struct config *config, struct runtime *runtime,
+                                    enum exit_code *exit_code_out, struct error *error)
+{
+    *exit_code_out = EXIT_CODE_DEVICE;
+    if (config->device == CONFIG_DEVICE_CUDA) {
+        return error_set(error, ERROR_DEVICE,
+                         "--device cuda: this build has no CUDA backend; use --device cpu");
+    }
+    const uint32_t slot_count = config->slots > 0 ? (uint32_t)config->slots : CPU_SLOTS_DEFAULT;
+    const struct backend_options options = {
+        .slot_count = slot_count,
+        .row_count_max = slot_count > CPU_STEP_ROWS ? slot_count : CPU_STEP_ROWS,
+        .item_count_max = slot_count,
+        .thread_count = thread_count(config),
+        .vocabulary = {
+            .row_count = runtime->spec.V,
+            .token_count = tokenizer_token_count(runtime->tokenizer),
+            .penalty_free = tokenizer_penalty_free(runtime->tokenizer),
+        },
+    };
+    return cpu_backend_open(&runtime->spec, &options, &runtime->backend, error);
+}
+
+enum error_code runtime_open(const struct config *config, struct runtime *runtime,
+                             enum exit_code *exit_code_out, struct error *error)
+{
+    *runtime = (struct runtime){.is_gosling = config->model == NULL};
+    enum error_code code = open_model(config, runtime, exit_code_out, error);
+    if (code == ERROR_NONE) {
+        code = runtime_open_tokenizer(config, runtime, exit_code_out, error);
+    }
+    if (code == ERROR_NONE) {
+        code = check_vocabulary(runtime, error);
+    }
+    if (code == ERROR_NONE) {
+        code = open_backend(config, runtime, exit_code_out, error);
+    }
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    name_model(config, runtime);
+    runtime->chat_template = template_of(config, runtime);
+    const double temperature = runtime->is_gosling ? 0.0 : 1.0;
+    runtime->temperature = config->temperature >= 0 ? config->temperature : temperature;
+    runtime->top_p = config->top_p >= 0 ? config->top_p : 0.5;
+    return ERROR_NONE;
+}
+
+void runtime_close(struct runtime *runtime)
+{
+    backend_close(runtime->backend);
+    tokenizer_close(runtime->tokenizer);
+    model_spec_deinit(&runtime->spec);
+    model_file_close(runtime->file);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cli/runtime.h - model, vocabulary and device, opened as the configuration says.
+ *
+ * The only place that knows which backends exist. Thread: main. */
+#pragma once
+
+#include "cli/commands.h"
+#include "engine/backend.h"
+#include "engine/chat_template.h"
+#include "engine/model_spec.h"
+#include "engine/tokenizer.h"
+
+struct runtime {
+    struct model_file *file;
+    struct model_spec spec;
+    struct tokenizer *tokenizer;
+    struct backend *backend;        /* NULL after runtime_open_tokenizer. */
+    bool is_gosling;                /* The built-in model. */
+    char model_id[256];
+    enum chat_template chat_template;
+    double temperature, top_p;      /* Of requests that name none. */
+};
+
+/* Opens everything. On failure the message says what to do, *exit_code_out what to exit with, and
+ * runtime_close may still be called. */
+WARN_UNUSED enum error_code runtime_open(const struct config *config, struct runtime *runtime,
+                                         enum exit_code *exit_code_out, struct error *error);
+
+/* Opens the vocabulary alone, by the same search. */
+WARN_UNUSED enum error_code runtime_open_tokenizer(const struct config *config,
+                                                   struct runtime *runtime,
+                                                   enum exit_code *exit_code_out,
+                                                   struct error *error);
+void runtime_close(struct runtime *runtime);

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * engine/chat_template.h - messages to the prompt text of this model family.
+ *
+ * Built in, never taken from a file or a request. Text from users is cleaned so that a blank line
+ * can only be a turn's end. Thread: any. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/text.h"
+
+struct arena;
+
+enum chat_template {
+    CHAT_TEMPLATE_NONE,     /* Chat is refused. */
+    CHAT_TEMPLATE_WORLD,    /* "User: ..", blank line, "Assistant:". */
+    CHAT_TEMPLATE_G1,       /* World with a closed think block: "Assistant: <think>\n</think". */
+    CHAT_TEMPLATE_G1_THINK, /* World with an open one: "Assistant: <think". */
+};
+
+enum chat_role { CHAT_ROLE_SYSTEM, CHAT_ROLE_USER, CHAT_ROLE_ASSISTANT, CHAT_ROLE_TOOL };
+
+struct chat_message {
+    enum chat_role role;
+    struct text content;
+};
+
+struct chat_options {
+    bool continue_final_message; /* The last message is the assistant's, to be continued. */
+};
+
+/* Renders into the arena. INVALID_ARGUMENT: no messages, template NONE, or continue_final_message
+ * without a last assistant message. TOO_LARGE: the arena is exhausted. */
+WARN_UNUSED enum error_code
+chat_template_render(enum chat_template chat_template, const struct chat_message *messages,
+                     size_t message_count, const struct chat_options *options, struct arena *arena,
+                     struct text *prompt_out, struct error *error);
+
+/* The stop strings that end an assistant's turn; returns how many (at most 2). */
+uint32_t chat_template_stops(enum chat_template chat_template, const struct text **stops_out);
+
+/* "world", "g1", ...; false for an unknown name. "auto" is resolved by the caller. */
+bool chat_template_from_name(struct text name, enum chat_template *template_out);

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * server/openai_prompt.c - the prompt of a request: text, token ids or messages.
+ *
+ * How messages become text is engine/chat_template.c's. Thread: any. */
+#include "server/openai_reading.h"
+
+#include "base/limits.h"
+#include "engine/tokenizer.h"
+#include "server/reply_buffer.h"
+
+/* ---- Token ids ---- */
+
+enum error_code openai_prompt_read_token(struct openai_reading *reading, struct json_value value,
+                                         int32_t *token_out)
+{
+    const int64_t max = (int64_t)reading->options->model->token_count - 1;
+    int64_t token;
+    const enum error_code code =
+        json_reader_integer(&reading->json, value, 0, max, &token, &reading->error);
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    if (!tokenizer_has(reading->options->tokenizer, token)) {
+        return OPENAI_READING_REFUSE(reading, value, "the vocabulary has no token %d", (int)token);
+    }
+    *token_out = (int32_t)token;
+    return ERROR_NONE;
+}
+
+enum error_code openai_prompt_read_tokens(struct openai_reading *reading, struct json_value value)
+{
+    enum error_code code =
+        json_reader_expect(&reading->json, value, JSON_TYPE_ARRAY, &reading->error);
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    const uint32_t count = json_reader_count(value);
+    int32_t *tokens = arena_alloc(reading->arena, count * sizeof(*tokens));
+    if (tokens == NULL) {
+        return OPENAI_READING_NO_MEMORY(reading, value);
+    }
+    uint32_t index = 0;
+    for (struct json_value element = json_reader_first(value); element.node != NULL;
+         element = json_reader_next(element)) {
+        code = openai_prompt_read_token(reading, element, &tokens[index++]);
+        if (code != ERROR_NONE) {
+            return code;
+        }
+    }
+    reading->params.prompt.kind = OPENAI_PROMPT_TOKENS;
+    reading->params.prompt.tokens = tokens;
+    reading->params.prompt.token_count = count;
+    return ERROR_NONE;
+}
+
+/* ---- Text ---- */
+
+static enum error_code read_text(struct openai_reading *reading, struct json_value value,
+                                 struct text *text_out)
+{
+    struct text borrowed;
+    const enum error_code code =
+        json_reader_string(&reading->json, value, &borrowed, &reading->error);
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    *text_out = arena_copy(reading->arena, borrowed);
+    return text_out->bytes == NULL ? OPENAI_READING_NO_MEMORY(reading, value) : ERROR_NONE;
+}
+
+enum error_code openai_prompt_read(struct openai_reading *reading, struct json_value value)
+{
+    struct json_value single = value;
+    if (json_reader_type(value) == JSON_TYPE_ARRAY) {
+        const struct json_value first = json_reader_first(value);
+        const enum json_type type = json_reader_type(first);
+        if (first.node == NULL || (type != JSON_TYPE_STRING && type != JSON_TYPE_ARRAY)) {
+            return openai_prompt_read_tokens(reading, value);
+        }
+        if (json_reader_next(first).node != NULL) {
+            return OPENAI_READING_REFUSE(reading, value,
+                                         "several prompts are not supported by this version");
+        }
+        single = first;
+    }
+    if (json_reader_type(single) == JSON_TYPE_ARRAY) {
+        return openai_prompt_read_tokens(reading, single);
+    }
+    if (json_reader_type(single) != JSON_TYPE_STRING) {
+        return OPENAI_READING_REFUSE(reading, single, "must be a string or an array of token ids");
+    }
+    reading->params.prompt.kind = OPENAI_PROMPT_TEXT;
+    return read_text(reading, single, &reading->params.prompt.text);
+}
+
+/* ---- Messages ---- */
+
+static enum error_code read_role(struct openai_reading *reading, struct json_value message,
+                                 enum chat_role *role_out)
+{
+    static const struct {
+        const char *name;
+        enum chat_role role;
+    } roles[] = {
+        {"system", CHAT_ROLE_SYSTEM}, {"developer", CHAT_ROLE_SYSTEM},
+        {"user", CHAT_ROLE_USER},     {"assistant", CHAT_ROLE_ASSISTANT},
+        {"tool", CHAT_ROLE_TOOL},
+    };
+    const struct json_value value = json_reader_member(message, "role");
+    if (value.node == NULL) {
+        return OPENAI_READING_REFUSE_MEMBER(reading, message, "role", "is required");
+    }
+    struct text name;
+    const enum error_code code = json_reader_string(&reading->json, value, &name, &reading->error);
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    for (size_t index = 0; index < sizeof(roles) / sizeof(roles[0]); index++) {
+        if (text_equals(name, text_from(roles[index].name))) {
+            *role_out = roles[index].role;
+            return ERROR_NONE;
+        }
+    }
+    return OPENAI_READING_REFUSE(
+        reading, value, "'%.32s', must be system, developer, user, assistant or tool", name.bytes);
+}
+
+/* Reads {"type":"text","text":".."}; other kinds of parts are images, sound, files. */
+static enum error_code read_part(struct openai_reading *reading, struct json_value part,
+                                 struct text *text_out)
+{
+    enum error_code code =
+        json_reader_expect(&reading->json, part, JSON_TYPE_OBJECT, &reading->error);
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    const struct json_value type = json_reader_member(part, "type");
+    const struct json_value text = json_reader_member(part, "text");
+    if (type.node == NULL) {
+        return OPENAI_READING_REFUSE_MEMBER(reading, part, "type", "is required");
+    }
+    struct text name;
+    code = json_reader_string(&reading->json, type, &name, &reading->error);
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    if (!text_equals(name, TEXT("text"))) {
+        return OPENAI_READING_REFUSE(
+            reading, type, "'%.32s' is not supported by this version, only 'text' is", name.bytes);
+    }
+    if (text.node == NULL) {
+        return OPENAI_READING_REFUSE_MEMBER(reading, part, "text", "is required");
+    }
+    return json_reader_string(&reading->json, text, text_out, &reading->error);
+}
+
+/* Joins the parts with line feeds. */
+static enum error_code read_parts(struct openai_reading *reading, struct json_value parts,
+                                  struct text *content_out)
+{
+    struct reply_buffer joined = {0};
+    for (struct json_value part = json_reader_first(parts); part.node != NULL;
+         part = json_reader_next(part)) {
+        struct text text;
+        const enum error_code code = read_part(reading, part, &text);
+        if (code != ERROR_NONE) {
+            return code;
+        }
+        const bool is_first = part.node == json_reader_first(parts).node;
+        if ((!is_first && !reply_buffer_append(&joined, TEXT("\n"), reading->arena)) ||
+            !reply_buffer_append(&joined, text, reading->arena)) {
+            return OPENAI_READING_NO_MEMORY(reading, parts);
+        }
+    }
+    *content_out = reply_buffer_text(&joined);
+    return ERROR_NONE;
+}
+
+static enum error_code read_message(struct openai_reading *reading, struct json_value value,
+                                    struct chat_message *message_out)
+{
+    enum error_code code =
+        json_reader_expect(&reading->json, value, JSON_TYPE_OBJECT, &reading->error);
+    if (code == ERROR_NONE) {
+        code = read_role(reading, value, &message_out->role);
+    }
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    const struct json_value content = json_reader_member(value, "content");
+    if (json_reader_type(content) == JSON_TYPE_ARRAY) {
+        return read_parts(reading, content, &message_out->content);
+    }
+    if (content.node != NULL) {
+        return read_text(reading, content, &message_out->content);
+    }
+    if (message_out->role == CHAT_ROLE_ASSISTANT) {
+        return ERROR_NONE; /* It called tools and said nothing. */
+    }
+    return OPENAI_READING_REFUSE_MEMBER(reading, value, "content", "is required");
+}
+
+enum error_code openai_prompt_read_messages(struct openai_reading *reading, struct json_value value)
+{
+    enum error_code code =
+        json_reader_expect(&reading->json, value, JSON_TYPE_ARRAY, &reading->error);
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    const uint32_t count = json_reader_count(value);
+    if (count == 0 || count > LIMIT_MESSAGES) {
+        return OPENAI_READING_REFUSE(reading, value, "%u messages, allowed 1 to %d",
+                                     (unsigned)count, LIMIT_MESSAGES);
+    }
+    struct chat_message *messages = arena_alloc(reading->arena, count * sizeof(*messages));
+    if (messages == NULL) {
+        return OPENAI_READING_NO_MEMORY(reading, value);
+    }
+    uint32_t index = 0;
+    for (struct json_value element = json_reader_first(value); element.node != NULL;
+         element = json_reader_next(element)) {
+        code = read_message(reading, element, &messages[index++]);
+        if (code != ERROR_NONE) {
+            return code;
+        }
+    }
+    reading->params.prompt.kind = OPENAI_PROMPT_MESSAGES;
+    reading->params.prompt.messages = messages;
+    reading->params.prompt.message_count = count;
+    return ERROR_NONE;
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * server/openai_reply.c - every JSON of a generation: chunks of a stream, the whole reply, usage.
+ *
+ * Key order is free in JSON; this one is what people expect to read. Thread: loop. */
+#include "server/openai_reply.h"
+
+#define FINGERPRINT "skein-" SKEIN_VERSION
+
+/* Appends prepared JSON that brings its own commas. */
+static void put(struct json_writer *writer, struct text json)
+{
+    writer->needs_comma = false;
+    json_raw(writer, json);
+    writer->needs_comma = false;
+}
+
+/* ---- What all events share ---- */
+
+static const char *object_name(const struct openai_reply_options *options)
+{
+    if (!options->chat) {
+        return "text_completion"; /* In a stream too. */
+    }
+    return options->stream ? "chat.completion.chunk" : "chat.completion";
+}
+
+static void write_head(const struct openai_reply_options *options, struct json_writer *writer)
+{
+    json_object_begin(writer);
+    json_key_string(writer, "id", text_from(options->id));
+    json_key_string(writer, "object", text_from(object_name(options)));
+    json_key_integer(writer, "created", options->created);
+    json_key_string(writer, "model", text_from(options->model));
+    if (options->chat && options->stream) {
+        json_key_string(writer, "system_fingerprint", TEXT(FINGERPRINT));
+    }
+    json_key(writer, "choices");
+    json_array_begin(writer);
+}
+
+bool openai_reply_init(struct openai_reply *reply, const struct openai_reply_options *options,
+                       struct arena *arena)
+{
+    struct json_writer writer;
+    json_writer_init(&writer, NULL, 0);
+    write_head(options, &writer);
+    char *head = arena_alloc(arena, writer.len);
+    if (head == NULL) {
+        return false;
+    }
+    json_writer_init(&writer, head, writer.len);
+    write_head(options, &writer);
+    *reply = (struct openai_reply){
+        .chat = options->chat,
+        .head = {.bytes = head, .len = writer.len},
+        .chunk_end = options->usage_in_stream ? TEXT("}],\"usage\":null}") : TEXT("}]}"),
+    };
+    return true;
+}
+
+/* ---- A stream ---- */
+
+static void begin_chunk(const struct openai_reply *reply, uint32_t choice,
+                        struct json_writer *writer)
+{
+    put(writer, reply->head);
+    put(writer, TEXT("{\"index\":"));
+    json_unsigned(writer, choice);
+}
+
+void openai_reply_role_chunk(const struct openai_reply *reply, uint32_t choice,
+                             struct json_writer *writer)
+{
+    begin_chunk(reply, choice, writer);
+    put(writer, TEXT(",\"delta\":{\"role\":\"assistant\",\"content\":\"\"},"
+                     "\"logprobs\":null,\"finish_reason\":null"));
+    put(writer, reply->chunk_end);
+}
+
+void openai_reply_text_chunk(const struct openai_reply *reply, uint32_t choice, struct text text,
+                             const struct openai_token *token, struct json_writer *writer)
+{
+    begin_chunk(reply, choice, writer);
+    put(writer, reply->chat ? TEXT(",\"delta\":{\"content\":") : TEXT(",\"text\":"));
+    json_string(writer, text);
+    put(writer, reply->chat ? TEXT("},\"logprobs\":") : TEXT(",\"logprobs\":"));
+    if (token == NULL) {
+        json_null(writer);
+    } else {
+        openai_logprobs_write_token(
+            reply->chat ? OPENAI_LOGPROBS_CHAT : OPENAI_LOGPROBS_COMPLETIONS, token, writer);
+    }
+    put(writer, TEXT(",\"finish_reason\":null"));
+    put(writer, reply->chunk_end);
+}
+
+void openai_reply_finish_chunk(const struct openai_reply *reply, uint32_t choice,
+                               const char *finish, struct json_writer *writer)
+{
+    begin_chunk(reply, choice, writer);
+    put(writer, reply->chat ? TEXT(",\"delta\":{}") : TEXT(",\"text\":\"\""));
+    put(writer, TEXT(",\"logprobs\":null,\"finish_reason\":"));
+    json_string(writer, text_from(finish));
+    put(writer, reply->chunk_end);
+}
+
+static void write_usage(const struct openai_usage *usage, struct json_writer *writer)
+{
+    json_key(writer, "usage");
+    json_object_begin(writer);
+    json_key_integer(writer, "prompt_tokens", usage->prompt_tokens);
+    json_key_integer(writer, "completion_tokens", usage->completion_tokens);
+    json_key_integer(writer, "total_tokens",
+                     (int64_t)usage->prompt_tokens + usage->completion_tokens);
+    json_key(writer, "prompt_tokens_details");
+    json_raw(writer, TEXT("{\"cached_tokens\":0}"));
+    json_key(writer, "completion_tokens_details");
+    json_raw(writer, TEXT("{\"reasoning_tokens\":0}"));
+    json_object_end(writer);
+}
+
+void openai_reply_usage_chunk(const struct openai_reply *reply, const struct openai_usage *usage,
+                              struct json_writer *writer)
+{
+    put(writer, reply->head);
+    json_array_end(writer);
+    write_usage(usage, writer);
+    json_object_end(writer);
+}
+
+/* ---- A whole reply ---- */
+
+static void write_message(struct text text, struct json_writer *writer)
+{
+    json_key(writer, "message");
+    json_object_begin(writer);
+    json_key_string(writer, "role", TEXT("assistant"));
+    json_key_string(writer, "content", text);
+    json_key_null(writer, "refusal");
+    json_key(writer, "annotations");
+    json_array_begin(writer);
+    json_array_end(writer);
+    json_object_end(writer);
+}
+
+static void write_choice(bool chat, uint32_t index, const struct openai_choice_reply *choice,
+                         struct json_writer *writer)
+{
+    json_object_begin(writer);
+    json_key_integer(writer, "index", index);
+    if (chat) {
+        write_message(choice->text, writer);
+    } else {
+        json_key_string(writer, "text", choice->text);
+    }
+    json_key(writer, "logprobs");
+    if (choice->logprobs == NULL) {
+        json_null(writer);
+    } else {
+        openai_logprobs_write(choice->logprobs,
+                              chat ? OPENAI_LOGPROBS_CHAT : OPENAI_LOGPROBS_COMPLETIONS, writer);
+    }
+    json_key_string(writer, "finish_reason", text_from(choice->finish));
+    json_object_end(writer);
+}
+
+void openai_reply_whole(const struct openai_reply *reply, const struct openai_choice_reply *choices,
+                        uint32_t choice_count, const struct openai_usage *usage,
+                        struct json_writer *writer)
+{
+    put(writer, reply->head);
+    for (uint32_t index = 0; index < choice_count; index++) {
+        write_choice(reply->chat, index, &choices[index], writer);
+    }
+    json_array_end(writer);
+    write_usage(usage, writer);
+    if (reply->chat) {
+        json_key_string(writer, "service_tier", TEXT("default"));
+    }
+    json_key_string(writer, "system_fingerprint", TEXT(FINGERPRINT));
+    json_object_end(writer);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * server/openai_reply.h - every JSON of a generation: chunks of a stream, the whole reply, usage.
+ *
+ * What is the same in all events of a request is formatted once; a token then costs a copy and an
+ * escape. Errors are openai_error.c's, models and tokens their handlers'. Thread: loop. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/json_writer.h"
+#include "server/openai_logprobs.h"
+
+struct openai_reply_options {
+    bool chat; /* Else completions. */
+    bool stream;
+    bool usage_in_stream; /* stream_options.include_usage */
+    const char *id;       /* "chatcmpl-..", "cmpl-..": the same in every event. */
+    int64_t created;      /* Seconds since 1970. */
+    const char *model;
+};
+
+struct openai_reply {
+    bool chat;
+    struct text head;      /* From the opening brace to the bracket of choices. */
+    struct text chunk_end; /* From the brace that ends a streamed choice. */
+};
+
+struct openai_usage {
+    uint32_t prompt_tokens;
+    uint32_t completion_tokens; /* Of all choices. */
+};
+
+/* One answer of a reply that is not streamed. */
+struct openai_choice_reply {
+    struct text text;
+    const char *finish;                     /* "stop" or "length". */
+    const struct openai_logprobs *logprobs; /* NULL is null. */
+};
+
+/* Formats what all events share, into the arena. False: the arena is full. */
+WARN_UNUSED bool openai_reply_init(struct openai_reply *reply,
+                                   const struct openai_reply_options *options, struct arena *arena);
+
+/* One event of a stream each. The role chunk is chat's: it opens a choice. token: its logprobs are
+ * written too; NULL: null. */
+void openai_reply_role_chunk(const struct openai_reply *reply, uint32_t choice,
+                             struct json_writer *writer);
+void openai_reply_text_chunk(const struct openai_reply *reply, uint32_t choice, struct text text,
+                             const struct openai_token *token, struct json_writer *writer);
+void openai_reply_finish_chunk(const struct openai_reply *reply, uint32_t choice,
+                               const char *finish, struct json_writer *writer);
+void openai_reply_usage_chunk(const struct openai_reply *reply, const struct openai_usage *usage,
+                              struct json_writer *writer);
+
+/* The whole reply. Measure with an empty writer first. */
+void openai_reply_whole(const struct openai_reply *reply, const struct openai_choice_reply *choices,
+                        uint32_t choice_count, const struct openai_usage *usage,
+                        struct json_writer *writer);

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * server/prompt_job.h - from a request's body to tokens: parse, render, tokenize.
+ *
+ * A small body is done at once on the loop; a larger one would hold up the streams of others and
+ * goes to libuv's pool, while the exchange is suspended and its arena is lent.
+ * Thread: loop; the work itself: loop or pool. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "server/http_exchange.h"
+#include "server/openai_error.h"
+#include "server/openai_params.h"
+
+struct prompt_job;
+
+typedef void prompt_job_callback(struct prompt_job *job);
+
+/* Lives in the exchange's arena. The caller fills the first part. */
+struct prompt_job {
+    struct http_exchange *exchange;
+    enum openai_endpoint endpoint;
+    prompt_job_callback *on_prepared; /* More work of the same kind after success, on the same
+                                         thread: may use only job and arena. May be NULL. */
+    prompt_job_callback *on_done;     /* On the loop, also when the client is gone meanwhile. It may
+                                         hold the exchange; else a missing reply is its fault. */
+
+    struct server_options options;
+    struct openai_params params;
+    const int32_t *tokens; /* [token_count] The whole prompt. For generations at least
+                              one: an empty prompt is the token 0. */
+    uint32_t token_count;
+    bool failed; /* .error is the answer; nothing else is valid. */
+    struct openai_error error;
+    uv_work_t work;
+};
+
+/* Starts the job: on_done runs before the return (small body) or later (the exchange is held with
+ * HTTP_HOLDER_JOB until it has run). */
+void prompt_job_start(struct prompt_job *job);
+
+/* Ends the job as failed: for on_prepared. */
+void prompt_job_fail(struct prompt_job *job, enum error_code code, const char *param,
+                     const char *message);

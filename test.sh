@@ -1,0 +1,179 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# test.sh [--long] - installs what is missing, builds into build-test/* and runs every test that
+# this machine can run. Ends with the line `N passed, N failed, N skipped`; 1 if any failed.
+#
+# A unit test that runs in four builds counts four times. --long adds what takes minutes or needs
+# more than a plain machine: container, long waits, larger load. Asks nothing.
+set -uo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
+# shellcheck source=packages.sh
+. ./packages.sh
+
+long=
+case ${1:-} in
+--long) long=1 ;;
+'') ;;
+*)
+    echo "usage: ./test.sh [--long]" >&2
+    exit 2
+    ;;
+esac
+
+logs=build-test/logs
+passed=0 failed=0 skipped=0
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+export ASAN_OPTIONS=detect_stack_use_after_return=1
+export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+
+say() {
+    printf '[%4d s] %s\n' "$SECONDS" "$*"
+}
+
+# Adds three counts and says them.
+add_counts() {
+    passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
+    say "  $1: $2 passed, $3 failed, $4 skipped"
+}
+
+# Shows the end of the log of a step that failed.
+show_log() {
+    sed 's/^/    | /' "$1" | tail -n "${2:-60}"
+}
+
+# Runs a command as one step: its own closing line counts, else its exit status counts as one test.
+run_step() {
+    local name=$1 log=$logs/$1.log status counts
+    shift
+    say "$name"
+    "$@" >"$log" 2>&1
+    status=$?
+    if ! counts=$(python3 tests/count.py output "$log"); then
+        counts="1 0 0"
+        case $status in
+        0) ;;
+        77) counts="0 0 1" ;;
+        *) counts="0 1 0" ;;
+        esac
+    elif [ $status -ne 0 ] && [[ $counts == *" 0 "* ]]; then
+        counts="${counts%% *} 1 ${counts##* }"
+    fi
+    [ $status -eq 0 ] || [ $status -eq 77 ] || show_log "$log"
+    # shellcheck disable=SC2086 # Three words.
+    add_counts "$name" $counts
+}
+
+# Configures and builds build-test/NAME; a failure counts as one failed test.
+build_tree() {
+    local name=$1 log=$logs/build-$1.log
+    shift
+    say "building build-test/$name"
+    if [ ! -f "build-test/$name/build.ninja" ]; then
+        meson setup "build-test/$name" "$@" >"$log" 2>&1 || { build_failed "$name"; return 1; }
+    fi
+    ninja -C "build-test/$name" >>"$log" 2>&1 || { build_failed "$name"; return 1; }
+}
+
+build_failed() {
+    show_log "$logs/build-$1.log"
+    add_counts "build $1" 0 1 0
+}
+
+# Runs the unit tests of a tree; the arguments after the tree go to meson test.
+run_units() {
+    local name=$1 counts
+    shift
+    say "unit tests of build-test/$name"
+    "${fixed_addresses[@]}" meson test -C "build-test/$name" --no-rebuild --print-errorlogs \
+        "$@" >"$logs/unit-$name.log" 2>&1 || show_log "$logs/unit-$name.log" 100
+    counts=$(python3 tests/count.py meson "build-test/$name/meson-logs/testlog.json") ||
+        counts="0 1 0"
+    # shellcheck disable=SC2086 # Three words.
+    add_counts "unit $name" $counts
+}
+
+# Runs tests/e2e against a tree; the arguments after the tree go to pytest.
+run_e2e() {
+    local name=$1 results=$logs/e2e-$1.xml counts
+    shift
+    say "end-to-end tests of build-test/$name"
+    rm -f "$results"
+    SKEIN_BINARY=$PWD/build-test/$name/skein "${fixed_addresses[@]}" \
+        .venv-test/bin/python -m pytest -p no:cacheprovider -q -rfEs --durations=5 \
+        --junitxml="$results" "$@" tests/e2e >"$logs/e2e-$name.log" 2>&1 ||
+        show_log "$logs/e2e-$name.log" 150
+    counts=$(python3 tests/count.py junit "$results") || counts="0 1 0"
+    # shellcheck disable=SC2086 # Three words.
+    add_counts "e2e $name" $counts
+}
+
+# Makes .venv-test hold exactly what tests/e2e/requirements.txt pins.
+ensure_python_packages() {
+    local wanted=tests/e2e/requirements.txt python=python3
+    cmp -s "$wanted" .venv-test/installed.txt && return 0
+    [ -x /usr/bin/python3 ] && python=/usr/bin/python3
+    say "installing the Python packages of $wanted into .venv-test"
+    rm -rf .venv-test
+    "$python" -m venv .venv-test &&
+        .venv-test/bin/pip -q install --no-deps -r "$wanted" &&
+        cp "$wanted" .venv-test/installed.txt
+}
+
+# Compiles each kernel file for one architecture: proof that it compiles, needs no device.
+compile_kernels() {
+    local file
+    for file in cuda/*.cu; do
+        nvcc -std=c++17 -arch=sm_90 -I. -c "$file" -o "build-test/$(basename "$file").o" ||
+            return 1
+    done
+}
+
+find_nvcc() {
+    command -v nvcc >/dev/null || PATH=$PATH:/usr/local/cuda/bin
+    compgen -G 'cuda/*.cu' >/dev/null && command -v nvcc >/dev/null
+}
+
+mkdir -p "$logs"
+say "installing what is missing"
+# shellcheck disable=SC2086 # Lists of words.
+packages_install $build_packages $test_packages || exit 1
+ensure_python_packages || add_counts "Python packages" 0 1 0
+
+# The thread sanitizer of these compilers does not know the widest randomisation of addresses.
+fixed_addresses=()
+if [ "$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ]; then
+    fixed_addresses=(setarch -R)
+fi
+
+sanitized=(-Dbuildtype=debugoptimized -Db_lundef=false)
+long_only=(-m 'not long')
+[ -z "$long" ] || long_only=()
+
+if CC=gcc build_tree gcc --werror; then
+    run_units gcc
+    run_e2e gcc "${long_only[@]}"
+    run_step load python3 tests/e2e/load.py --binary build-test/gcc/skein
+fi
+if [ -f tests/conformance/mutations.py ]; then
+    run_step mutations python3 tests/conformance/mutations.py
+fi
+if CC=clang build_tree clang --werror; then
+    run_units clang
+fi
+if CC=gcc build_tree asan "${sanitized[@]}" -Db_sanitize=address,undefined; then
+    run_units asan
+    SKEIN_E2E_SLOWNESS=10 run_e2e asan -m short
+fi
+if CC=gcc build_tree tsan "${sanitized[@]}" -Db_sanitize=thread; then
+    run_units tsan --suite engine --suite server
+    SKEIN_E2E_SLOWNESS=20 run_e2e tsan -m short
+fi
+if find_nvcc; then
+    run_step nvcc compile_kernels
+fi
+
+say "done"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
