@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "base/json_writer.h"
-#include "engine/sampler.h"
+#include "engine/generation.h"
 #include "engine/tokenizer.h"
 #include "server/reply_buffer.h"
 

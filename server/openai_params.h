@@ -11,7 +11,7 @@
 
 #include "base/arena.h"
 #include "engine/chat_template.h"
-#include "engine/sampler.h"
+#include "engine/generation.h"
 #include "server/openai_error.h"
 #include "server/server.h"
 

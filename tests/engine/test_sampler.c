@@ -146,7 +146,8 @@ START_TEST(sampler_philox_gives_known_answers_when_given_published_vectors)
         uint32_t counter[4];
         uint32_t key[2];
         uint32_t words[4];
-    } vectors[] = { /* Random123's kat_vectors, philox 4x32 with 10 rounds. */
+    } vectors[] = {
+        /* Random123's kat_vectors, philox 4x32 with 10 rounds. */
         {{0, 0, 0, 0}, {0, 0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
         {{UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX},
          {UINT32_MAX, UINT32_MAX},

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * At stake: the official models' ids, one wrong id and their text is nonsense.
- * Shown by: published vectors, the table's fingerprint, 20,000 texts; SKIP without the vocabulary. */
+ * Shown by: published vectors, the table's fingerprint, 20,000 texts; SKIP without the vocabulary.
+ */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,19 +63,18 @@ START_TEST(tokenizer_gives_published_ids_when_vocabulary_is_world)
     for (size_t index = 0; index < count; index++) {
         const struct world_tokenizer_vector *vector = &world_tokenizer_vectors[index];
         int32_t tokens[256];
-        ck_assert_msg(tokenizer_encode(tokenizer, vector->text, tokens, 256) ==
-                              vector->token_count &&
-                          memcmp(tokens, vector->tokens,
-                                 vector->token_count * sizeof(tokens[0])) == 0,
-                      "vector %zu: %.*s", index, (int)vector->text.len, vector->text.bytes);
+        ck_assert_msg(
+            tokenizer_encode(tokenizer, vector->text, tokens, 256) == vector->token_count &&
+                memcmp(tokens, vector->tokens, vector->token_count * sizeof(tokens[0])) == 0,
+            "vector %zu: %.*s", index, (int)vector->text.len, vector->text.bytes);
     }
 }
 END_TEST
 
 START_TEST(tokenizer_frees_22_tokens_from_penalty_when_vocabulary_is_world)
 {
-    static const uint32_t free_ids[] = {10, 33,  49,  50,  51,  52,  53,  54,  55,  56,  57, 58,
-                                        264, 621, 632, 643, 654, 665, 676, 687, 698, 709};
+    static const uint32_t free_ids[] = {10, 33,  49,  50,  51,  52,  53,  54,  55,  56,  57,
+                                        58, 264, 621, 632, 643, 654, 665, 676, 687, 698, 709};
     const uint32_t *bits = tokenizer_penalty_free(tokenizer);
     size_t next = 0;
     for (uint32_t id = 0; id < tokenizer_token_count(tokenizer); id++) {
@@ -100,8 +100,8 @@ END_TEST
 int main(void)
 {
     const char *from_environment = getenv("SKEIN_TEST_VOCAB");
-    vocabulary_path = from_environment != NULL ? from_environment
-                                               : "build-test/vocab/rwkv_vocab_v20230424.txt";
+    vocabulary_path =
+        from_environment != NULL ? from_environment : "build-test/vocab/rwkv_vocab_v20230424.txt";
     if (access(vocabulary_path, R_OK) != 0) {
         printf("SKIP: no World vocabulary at %s (set SKEIN_TEST_VOCAB)\n", vocabulary_path);
         return EXIT_SKIPPED;

@@ -12,7 +12,7 @@
 
 enum { TEXT_MAX = 4096 };
 
-static int32_t first_id[256];              /* By first byte: the head of a chain of ids; 0 ends it. */
+static int32_t first_id[256]; /* By first byte: the head of a chain of ids; 0 ends it. */
 static int32_t next_id[LIMIT_VOCABULARY];
 
 void tokenizer_case_prepare(const struct tokenizer *tokenizer)

@@ -16,7 +16,7 @@
 #include "engine/tokenizer.h"
 #include "models/gosling/gosling.h"
 
-enum { SLOTS = 64, TOKENS_MAX = 64, TASKS_MAX = 16, ANSWER_BYTES = 512 };
+enum { SLOTS = 64, TOKENS_MAX = 256, TASKS_MAX = 16, ANSWER_BYTES = 512 };
 
 static const double TIE_MARGIN = 1e-3;
 

@@ -169,7 +169,7 @@ def report(shares):
 def main():
     began = time.monotonic()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--minutes", type=float, default=7.0)
     parser.add_argument("--out", default="models/gosling")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--batch-tokens", type=int, default=65536)
