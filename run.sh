@@ -41,7 +41,11 @@ build_binary() {
         say "configuring build/"
         logged "$build/configure.log" meson setup "$build" "$root" -Dtests=disabled
     fi
-    say "building (the first time takes a minute or two)"
+    if [ -x "$build/skein" ]; then
+        say "building what has changed"
+    else
+        say "building into build/; this takes a minute or two"
+    fi
     logged "$build/build.log" ninja -C "$build"
 }
 

@@ -140,6 +140,10 @@ say "installing what is missing"
 # shellcheck disable=SC2086 # Lists of words.
 packages_install $build_packages $test_packages || exit 1
 ensure_python_packages || add_counts "Python packages" 0 1 0
+if ! tools/world_vocabulary.sh build-test/vocab >"$logs/vocabulary.log" 2>&1; then
+    say "no World vocabulary can be had here: its tests are skipped"
+fi
+export SKEIN_TEST_VOCAB=$PWD/build-test/vocab/rwkv_vocab_v20230424.txt
 
 # The thread sanitizer of these compilers does not know the widest randomisation of addresses.
 fixed_addresses=()

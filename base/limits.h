@@ -29,7 +29,7 @@ enum {
     LIMIT_SLOTS = 4096,              /* Sequences alive at once. */
     LIMIT_QUEUE = 65536,             /* Requests waiting for a slot. */
 
-    /* HTTP (http.md explains each). */
+    /* HTTP. */
     LIMIT_HEADER_POOL_BYTES = 16 * 1024,  /* libmicrohttpd's memory of one connection. */
     LIMIT_DRAINED_BODY_BYTES = 64 * 1024, /* A refused body up to this is read, to keep alive. */
     LIMIT_LOOP_PARSE_BYTES = 16 * 1024,   /* Larger bodies are parsed on libuv's pool. */

@@ -5,11 +5,24 @@
  * Thread: any. */
 #include "cpu/cpu_kernels.h"
 
+#ifdef SKEIN_HAS_AVX2_KERNELS
+#include <cpuid.h>
+#include <stdbool.h>
+#endif
+
+#ifdef SKEIN_HAS_AVX2_KERNELS
+/* Not every compiler's __builtin_cpu_supports knows F16C: leaf 1 of CPUID, bit 29 of ECX. */
+static bool has_f16c(void)
+{
+    unsigned int eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
 const struct cpu_kernels *cpu_kernels_avx2_if_supported(void)
 {
 #ifdef SKEIN_HAS_AVX2_KERNELS
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("f16c")) {
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) {
         return &cpu_kernels_avx2;
     }
 #endif

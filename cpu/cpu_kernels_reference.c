@@ -70,7 +70,7 @@ static void finish_output(float sum, enum cpu_after after, float *y)
         *y = sigmoid(sum);
         break;
     case CPU_AFTER_RELU_SQUARED:
-        *y = sum > 0.0f ? sum * sum : 0.0f;
+        *y = sum < 0.0f ? 0.0f : sum * sum; /* Not a number stays visible. */
         break;
     case CPU_AFTER_ADD:
         *y += sum;

@@ -64,7 +64,7 @@ ALWAYS_INLINE void store_outputs(const struct cpu_matmul *job, size_t row, uint3
     float values[TILE_OUTPUTS] = {0.0f};
     memcpy(values, y, output_count * sizeof(*values));
     const __m128 held = _mm_loadu_ps(values);
-    const __m128 positive = _mm_max_ps(sums, _mm_setzero_ps());
+    const __m128 positive = _mm_max_ps(_mm_setzero_ps(), sums); /* Not a number stays. */
     switch (job->after) {
     case CPU_AFTER_STORE:
         break;

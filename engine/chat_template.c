@@ -31,6 +31,21 @@ static struct text generation_prompt(enum chat_template chat_template)
     return (struct text){0};
 }
 
+static struct text effort_text(enum chat_effort effort)
+{
+    switch (effort) {
+    case CHAT_EFFORT_LOW:
+        return TEXT(" (think a bit)");
+    case CHAT_EFFORT_MEDIUM:
+        return TEXT(" (think)");
+    case CHAT_EFFORT_HIGH:
+        return TEXT(" (think a lot)");
+    case CHAT_EFFORT_UNSAID:
+        break;
+    }
+    return (struct text){0};
+}
+
 static struct text role_name(enum chat_role role)
 {
     switch (role) {
@@ -116,12 +131,35 @@ static void put_open_turn(struct prompt_writer *writer, struct text content)
 /* Cleaning only shortens; what is added to a message is bounded. */
 static size_t bytes_max(const struct chat_message *messages, size_t message_count)
 {
-    enum { ADDED_TO_A_TURN = 32, GENERATION_PROMPT = 32 };
-    size_t bytes = GENERATION_PROMPT;
+    enum { ADDED_TO_A_TURN = 32, GENERATION_PROMPT = 32, EFFORT = 32 };
+    size_t bytes = GENERATION_PROMPT + EFFORT;
     for (size_t index = 0; index < message_count; index++) {
         bytes += messages[index].content.len + ADDED_TO_A_TURN;
     }
     return bytes;
+}
+
+/* Index of the user's last message; message_count when there is none. */
+static size_t last_user_message(const struct chat_message *messages, size_t message_count)
+{
+    for (size_t index = message_count; index > 0; index--) {
+        if (messages[index - 1].role == CHAT_ROLE_USER) {
+            return index - 1;
+        }
+    }
+    return message_count;
+}
+
+/* All whole turns. The wish for effort belongs behind the user's last words. */
+static void put_turns(struct prompt_writer *writer, const struct chat_message *messages,
+                      size_t message_count, enum chat_effort effort)
+{
+    const size_t last_user = last_user_message(messages, message_count);
+    for (size_t index = 0; index < message_count; index++) {
+        put_turn(writer, &messages[index]);
+        put(writer, index == last_user ? effort_text(effort) : TEXT(""));
+        put(writer, turn_end);
+    }
 }
 
 enum error_code chat_template_render(enum chat_template chat_template,
@@ -146,17 +184,20 @@ enum error_code chat_template_render(enum chat_template chat_template,
         return error_set(error, ERROR_TOO_LARGE, "messages are too large");
     }
     const size_t whole_turns = continues ? message_count - 1 : message_count;
-    for (size_t index = 0; index < whole_turns; index++) {
-        put_turn(&writer, &messages[index]);
-        put(&writer, turn_end);
-    }
+    const bool thinks = chat_template_thinks(chat_template);
+    put_turns(&writer, messages, whole_turns, thinks ? options->effort : CHAT_EFFORT_UNSAID);
     if (continues) {
         put_open_turn(&writer, last->content);
-    } else {
+    } else if (!options->omit_generation_prompt) {
         put(&writer, generation_prompt(chat_template));
     }
     *prompt_out = (struct text){.bytes = writer.bytes, .len = writer.len};
     return ERROR_NONE;
+}
+
+bool chat_template_thinks(enum chat_template chat_template)
+{
+    return chat_template == CHAT_TEMPLATE_G1_THINK;
 }
 
 uint32_t chat_template_stops(enum chat_template chat_template, const struct text **stops_out)

@@ -29,8 +29,18 @@ struct chat_message {
     struct text content;
 };
 
+/* How long a G1 model is asked to think, in the words it was trained on; only with G1_THINK. */
+enum chat_effort {
+    CHAT_EFFORT_UNSAID,
+    CHAT_EFFORT_LOW,    /* " (think a bit)" after the last user message. */
+    CHAT_EFFORT_MEDIUM, /* " (think)" */
+    CHAT_EFFORT_HIGH,   /* " (think a lot)" */
+};
+
 struct chat_options {
     bool continue_final_message; /* The last message is the assistant's, to be continued. */
+    bool omit_generation_prompt; /* Ends after the last message: no "Assistant:". */
+    enum chat_effort effort;
 };
 
 /* Renders into the arena. INVALID_ARGUMENT: no messages, template NONE, or continue_final_message
@@ -39,6 +49,9 @@ WARN_UNUSED enum error_code
 chat_template_render(enum chat_template chat_template, const struct chat_message *messages,
                      size_t message_count, const struct chat_options *options, struct arena *arena,
                      struct text *prompt_out, struct error *error);
+
+/* Whether a prompt of this template leaves the model inside a think block, to write it first. */
+bool chat_template_thinks(enum chat_template chat_template);
 
 /* The stop strings that end an assistant's turn; returns how many (at most 2). */
 uint32_t chat_template_stops(enum chat_template chat_template, const struct text **stops_out);

@@ -30,19 +30,22 @@ enum {
     COMMANDS_PER_TURN = 64, /* Bounds the events that one turn can post. */
     MESSAGE_OVERHEAD_BYTES = 16,
     ENDED_BYTES = sizeof(struct generation_event) + MESSAGE_OVERHEAD_BYTES,
+    SCORE_BYTES = ENDED_BYTES + LIMIT_TOP_LOGPROBS * sizeof(struct sampled_alternative),
     HEARTBEAT_NS = 1000 * 1000 * 1000, /* Turns at least this often while requests are open. */
     FULL_MAILBOX_WAIT_NS = 1000 * 1000,
 };
 
 /* The most bytes of events that one turn can post: every slot releases its largest text and ends;
- * everything in the queue, and every command taken, ends with all its choices. */
+ * every row scores a token; everything in the queue, and every command taken, ends with all its
+ * choices. */
 static size_t turn_event_bytes(const struct engine *engine)
 {
     const size_t slot_bytes = GENERATION_EVENT_BYTES_MAX + MESSAGE_OVERHEAD_BYTES + ENDED_BYTES;
     const uint32_t slot_count = engine->backend->slot_count;
     const size_t choices = slot_count < LIMIT_CHOICES ? slot_count : LIMIT_CHOICES;
     const size_t refused = ((size_t)engine->options.queue_max + COMMANDS_PER_TURN) * choices;
-    return slot_count * slot_bytes + refused * ENDED_BYTES;
+    const size_t scores = engine->backend->row_count_max * SCORE_BYTES;
+    return slot_count * slot_bytes + scores + refused * ENDED_BYTES;
 }
 
 static enum error_code allocate(struct engine *engine, struct error *error)
@@ -231,7 +234,6 @@ enum error_code engine_submit(struct engine *engine, const struct generation_req
                               struct error *error)
 {
     ASSERT(request->prompt_count > 0 && request->choice_count > 0);
-    ASSERT(request->sampling.max_tokens > 0);
     const struct engine_command command = {.type = ENGINE_SUBMIT, .request = request};
     /* The second half of the mailbox is for the commands that must arrive. */
     if (mailbox_space(engine->commands) < command_bytes(engine) / 2 ||

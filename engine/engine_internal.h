@@ -21,7 +21,9 @@ enum { ENGINE_STEPS_IN_FLIGHT_MAX = 2 };
 /* Where a result of a submitted step belongs. */
 struct engine_row {
     uint32_t slot;
-    uint32_t epoch; /* The sequence's at submission. */
+    uint32_t epoch;       /* The sequence's at submission. */
+    uint32_t position;    /* In the prompt, of the first token scored. */
+    bool reads_to_end;    /* The last row of a request that draws no token. */
 };
 
 /* A step between submit and collect. */
@@ -106,6 +108,7 @@ void engine_set_paused(struct engine *engine, uint64_t request_id, bool paused);
  * happened. */
 bool engine_step_run(struct engine *engine);
 
-/* Posts an event with its alternatives and text; there is room (turn_event_bytes was checked). */
+/* Posts an event with its alternatives and text; there is room (turn_event_bytes was checked).
+ * `text` may be NULL when the event has none. */
 void engine_post_event(struct engine *engine, const struct generation_event *event,
                        const struct sampled_alternative *top, const char *text);

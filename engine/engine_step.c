@@ -69,8 +69,14 @@ static enum error_code submit(struct engine *engine, uint32_t share_count, struc
     for (uint32_t i = 0; i < share_count; i++) {
         const struct scheduler_share *share = &engine->shares[i];
         struct sequence *sequence = &engine->sequences[share->slot];
+        const uint32_t position = sequence->prompt_run + 1;
         sequence_advance(sequence, share->token_count, &engine->items[i]);
-        step->rows[i] = (struct engine_row){.slot = share->slot, .epoch = sequence->epoch};
+        step->rows[i] = (struct engine_row){
+            .slot = share->slot,
+            .epoch = sequence->epoch,
+            .position = position,
+            .reads_to_end = sequence->phase == SEQUENCE_DECODE && sequence->sampled_run == 0,
+        };
         if (engine->items[i].tokens == NULL) {
             step->decode_rows++;
         } else {
@@ -97,16 +103,30 @@ static void observe_token(struct engine *engine, struct sequence *sequence, uint
     sequence->last_token_ns = now;
 }
 
-static void take_result(struct engine *engine, const struct engine_row *row,
-                        const struct backend_result *result, uint64_t now)
+static void post_scores(struct engine *engine, const struct sequence *sequence,
+                        const struct engine_row *row, const struct backend_result *result)
+{
+    for (uint32_t i = 0; i < result->score_count; i++) {
+        const struct sampled *score = &result->scores[i];
+        const struct generation_event event = {
+            .request_id = sequence->open->request->id,
+            .choice = sequence->choice,
+            .type = GENERATION_PROMPT,
+            .position = row->position + i,
+            .token_valid = true,
+            .token = score->token,
+            .logprob = score->logprob,
+            .top_count = score->top_count,
+        };
+        engine_post_event(engine, &event, score->top, NULL);
+    }
+}
+
+static void take_sampled(struct engine *engine, const struct engine_row *row,
+                         const struct sampled *sampled, uint64_t now)
 {
     struct sequence *sequence = &engine->sequences[row->slot];
-    if (!result->sampled_valid || sequence->epoch != row->epoch ||
-        sequence->phase == SEQUENCE_FREE) {
-        return; /* A prefill chunk, or the sequence ended while the step was under way. */
-    }
     const struct generation_request *request = sequence->open->request;
-    const struct sampled *sampled = &result->sampled;
     char piece[TEXT_STREAM_PIECE_BYTES];
     observe_token(engine, sequence, now);
     const struct sequence_outcome outcome =
@@ -127,6 +147,21 @@ static void take_result(struct engine *engine, const struct engine_row *row,
     }
     if (outcome.ended) {
         engine_end_sequence(engine, row->slot, outcome.end, ERROR_NONE);
+    }
+}
+
+static void take_result(struct engine *engine, const struct engine_row *row,
+                        const struct backend_result *result, uint64_t now)
+{
+    const struct sequence *sequence = &engine->sequences[row->slot];
+    if (sequence->epoch != row->epoch || sequence->phase == SEQUENCE_FREE) {
+        return; /* The sequence ended while the step was under way. */
+    }
+    post_scores(engine, sequence, row, result);
+    if (result->sampled_valid) {
+        take_sampled(engine, row, &result->sampled, now);
+    } else if (row->reads_to_end) {
+        engine_end_sequence(engine, row->slot, GENERATION_ENDED_BY_LENGTH, ERROR_NONE);
     }
 }
 

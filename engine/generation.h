@@ -20,17 +20,20 @@ struct generation_request {
     const int32_t *prompt;          /* [prompt_count], each a token of the vocabulary. */
     uint32_t prompt_count;          /* >= 1: an empty prompt is the one token 0. */
     uint32_t choice_count;          /* n >= 1, at most the number of slots. */
-    struct sampling sampling;       /* .choice is set by the engine. */
+    struct sampling sampling;       /* .choice is set by the engine. max_tokens 0 only reads the
+                                       prompt: each choice ends by length without a token. */
     const struct text *stops;       /* [stop_count] stop strings. */
     uint32_t stop_count;            /* <= LIMIT_STOP_STRINGS + 2. */
-    bool stop_included;             /* The stop string stays in the text. */
+    uint32_t stops_included;        /* The first so many stop strings stay in the text. */
     bool every_token_wanted;        /* A TEXT event also for a token without text. */
+    bool prompt_scored;             /* A PROMPT event for every token of the prompt but the first. */
     uint64_t queue_timeout_ns;      /* Longest wait for a slot; 0: no limit. */
 };
 
 enum generation_event_type {
-    GENERATION_TEXT,  /* Text that can be shown, and the token that released it. */
-    GENERATION_ENDED, /* The last event of one choice. */
+    GENERATION_PROMPT, /* The score of one token of the prompt; of choice 0, before its text. */
+    GENERATION_TEXT,   /* Text that can be shown, and the token that released it. */
+    GENERATION_ENDED,  /* The last event of one choice. */
 };
 
 enum generation_end {
@@ -50,9 +53,10 @@ struct generation_event {
     uint32_t prompt_tokens;       /* ENDED: tokens of the prompt. */
     uint32_t completion_tokens;   /* ENDED: tokens of the answer, without a stop token. */
     bool token_valid;             /* TEXT: false when the end released held text. */
-    int32_t token;                /* TEXT. */
-    float logprob;                /* TEXT: of token, when logprobs are wanted. */
-    uint32_t top_count;           /* TEXT: alternatives that follow the head. */
+    uint32_t position;            /* PROMPT: index of the token, from 1. */
+    int32_t token;                /* PROMPT, TEXT. */
+    float logprob;                /* PROMPT; TEXT: of token, when logprobs are wanted. */
+    uint32_t top_count;           /* PROMPT, TEXT: alternatives that follow the head. */
     uint32_t text_len;            /* TEXT: bytes that follow the alternatives; whole UTF-8. */
 };
 

@@ -10,7 +10,7 @@ void sequence_start(struct sequence *sequence, struct open_request *open, uint32
 {
     const struct generation_request *request = open->request;
     ASSERT(sequence->phase == SEQUENCE_FREE);
-    ASSERT(request->prompt_count > 0 && request->sampling.max_tokens > 0);
+    ASSERT(request->prompt_count > 0);
     sequence->phase = choice == 0 ? SEQUENCE_PROMPT : SEQUENCE_FORK;
     sequence->open = open;
     sequence->choice = choice;
@@ -20,7 +20,7 @@ void sequence_start(struct sequence *sequence, struct open_request *open, uint32
     sequence->sampled_run = 0;
     sequence->token_count = 0;
     sequence->last_token_ns = 0;
-    text_stream_init(&sequence->text, request->stops, request->stop_count, request->stop_included);
+    text_stream_init(&sequence->text, request->stops, request->stop_count, request->stops_included);
 }
 
 void sequence_end(struct sequence *sequence)
@@ -56,6 +56,19 @@ bool sequence_candidate(const struct sequence *sequence, const struct sequence *
     return false;
 }
 
+/* After each token of the chunk, scores the one that follows it in the prompt. */
+static void score_chunk(const struct sequence *sequence, uint32_t token_count,
+                        struct backend_item *item_out)
+{
+    const struct generation_request *request = sequence->open->request;
+    const uint32_t left = request->prompt_count - sequence->prompt_run - 1;
+    item_out->targets = request->prompt + sequence->prompt_run + 1;
+    item_out->target_count = token_count < left ? token_count : left;
+    if (item_out->target_count > 0) {
+        item_out->want |= BACKEND_WANT_SCORE;
+    }
+}
+
 void sequence_advance(struct sequence *sequence, uint32_t token_count,
                       struct backend_item *item_out)
 {
@@ -71,6 +84,9 @@ void sequence_advance(struct sequence *sequence, uint32_t token_count,
         break;
     case SEQUENCE_PROMPT:
         item_out->tokens = request->prompt + sequence->prompt_run;
+        if (request->prompt_scored) {
+            score_chunk(sequence, token_count, item_out);
+        }
         sequence->prompt_run += token_count;
         break;
     case SEQUENCE_FORK:
@@ -87,8 +103,10 @@ void sequence_advance(struct sequence *sequence, uint32_t token_count,
     ASSERT_COMPARE(sequence->prompt_run, <=, request->prompt_count);
     if (sequence->prompt_run == request->prompt_count) {
         sequence->phase = SEQUENCE_DECODE;
-        sequence->sampled_run++;
-        item_out->want = BACKEND_WANT_SAMPLE;
+        if (request->sampling.max_tokens > 0) {
+            sequence->sampled_run++;
+            item_out->want |= BACKEND_WANT_SAMPLE;
+        }
     }
 }
 

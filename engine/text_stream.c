@@ -15,7 +15,7 @@ static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
 enum { REPLACEMENT_BYTES = sizeof(replacement) - 1 };
 
 void text_stream_init(struct text_stream *stream, const struct text *stops, uint32_t stop_count,
-                      bool stop_included)
+                      uint32_t included_count)
 {
     ASSERT_COMPARE(stop_count, <=, TEXT_STREAM_STOPS);
     for (uint32_t index = 0; index < stop_count; index++) {
@@ -25,7 +25,7 @@ void text_stream_init(struct text_stream *stream, const struct text *stops, uint
     /* Not held[], which is large and has no bytes in it yet. */
     stream->stops = stops;
     stream->stop_count = stop_count;
-    stream->stop_included = stop_included;
+    stream->included_count = included_count;
     stream->stopped = false;
     stream->stop_index = 0;
     stream->held_len = 0;
@@ -123,7 +123,8 @@ size_t text_stream_push(struct text_stream *stream, struct text token_bytes, cha
     if (stop_end > 0) {
         stream->stopped = true;
         const size_t stop_len = stream->stops[stream->stop_index].len;
-        const size_t text_end = stream->stop_included ? stop_end : stop_end - stop_len;
+        const bool included = stream->stop_index < stream->included_count;
+        const size_t text_end = included ? stop_end : stop_end - stop_len;
         const struct text last = {.bytes = stream->held, .len = text_end};
         release(last, text_end, true, piece_out, &piece_len);
         stream->held_len = 0;

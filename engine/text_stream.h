@@ -23,9 +23,9 @@ enum {
 struct text_stream {
     const struct text *stops; /* [stop_count], borrowed; none is empty. */
     uint32_t stop_count;
-    bool stop_included;  /* include_stop_str_in_output. */
-    bool stopped;        /* A stop string was seen: no more text comes. */
-    uint32_t stop_index; /* Which one, when stopped. */
+    uint32_t included_count; /* The first so many stops stay in the text. */
+    bool stopped;            /* A stop string was seen: no more text comes. */
+    uint32_t stop_index;     /* Which one, when stopped. */
     size_t held_len;
     char held[LIMIT_STOP_STRING_BYTES + LIMIT_TOKEN_BYTES + 4]; /* Bytes not released yet. */
 };
@@ -34,11 +34,11 @@ struct text_stream {
  * or contain each other: the first to be complete counts, the longest of those that end together.
  * */
 void text_stream_init(struct text_stream *stream, const struct text *stops, uint32_t stop_count,
-                      bool stop_included);
+                      uint32_t included_count);
 
 /* Adds a token's bytes (at most LIMIT_TOKEN_BYTES) and writes the text that can be released now;
  * returns its length. After the earliest complete stop string, sets stopped and releases only what
- * stood before it (or up to its end with stop_included). piece_out: TEXT_STREAM_PIECE_BYTES. */
+ * stood before it (up to its end for an included stop). piece_out: TEXT_STREAM_PIECE_BYTES. */
 size_t text_stream_push(struct text_stream *stream, struct text token_bytes, char *piece_out);
 
 /* The generation ended without a stop string: releases what was held; an unfinished code point

@@ -9,6 +9,9 @@
 
 #include "base/limits.h"
 
+/* What the client sent before it left is in our hands by then; half a request stays half. */
+enum { LEFT_MS = 500 };
+
 enum error_code http_connections_init(struct http_connections *connections, uint32_t count_max,
                                       struct error *error)
 {
@@ -75,6 +78,9 @@ void http_connection_enter(struct http_connection *connection, enum http_connect
 bool http_connection_is_late(const struct http_connection *connection, uint64_t now_ms)
 {
     const uint64_t elapsed_ms = now_ms - connection->since_ms;
+    if (connection->has_left && connection->state != HTTP_CONNECTION_BUSY) {
+        return elapsed_ms > LEFT_MS && now_ms - connection->left_ms > LEFT_MS;
+    }
     switch (connection->state) {
     case HTTP_CONNECTION_HEADER:
         return elapsed_ms > LIMIT_HEADER_MS;
@@ -93,8 +99,8 @@ uint32_t http_connections_busy_count(const struct http_connections *connections)
     uint32_t count = 0;
     for (const struct http_connection *connection = connections->open; connection != NULL;
          connection = connection->next) {
-        count += connection->state == HTTP_CONNECTION_BODY ||
-                 connection->state == HTTP_CONNECTION_BUSY;
+        count +=
+            connection->state == HTTP_CONNECTION_BODY || connection->state == HTTP_CONNECTION_BUSY;
     }
     return count;
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -24,11 +25,14 @@ enum http_connection_state {
 struct http_connection {
     struct http_connection *next, *previous; /* In the list of open, or (next) of free records. */
     struct MHD_Connection *mhd;
-    struct http_exchange_record *exchange;   /* The request being served, or NULL. */
-    int fd;                                  /* libmicrohttpd's. */
+    struct http_exchange_record *exchange; /* The request being served, or NULL. */
+    int fd;                                /* libmicrohttpd's. */
     enum http_connection_state state;
-    uint64_t since_ms;                       /* When the state began. */
-    bool is_cut;                             /* Shut down by us; the record ends soon. */
+    uint64_t since_ms;   /* When the state began. */
+    bool has_left;       /* The client sends nothing more. */
+    uint64_t left_ms;    /* When that was noticed. */
+    size_t target_bytes; /* Of the request line's target, with its query. */
+    bool is_cut;         /* Shut down by us; the record ends soon. */
 };
 
 struct http_connections {
@@ -52,8 +56,8 @@ void http_connections_release(struct http_connections *connections,
 void http_connection_enter(struct http_connection *connection, enum http_connection_state state,
                            uint64_t now_ms);
 
-/* Tells whether the state has lasted longer than its limit. BUSY has none: streams are watched by
- * sse_stream.c, other replies by libmicrohttpd. */
+/* Tells whether the state has lasted longer than its limit, which is short for a client that has
+ * left. BUSY has none: streams are watched by sse_stream.c, other replies by libmicrohttpd. */
 bool http_connection_is_late(const struct http_connection *connection, uint64_t now_ms);
 
 /* Open connections with a request under way. */

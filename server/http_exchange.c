@@ -162,7 +162,8 @@ static bool add_headers(const struct http_exchange_record *record, struct MHD_Re
     bool all_added =
         MHD_add_response_header(response, "X-Request-Id", record->shared.request_id) == MHD_YES;
     if (closes) {
-        all_added = MHD_add_response_header(response, "Connection", "close") == MHD_YES && all_added;
+        all_added =
+            MHD_add_response_header(response, "Connection", "close") == MHD_YES && all_added;
     }
     for (uint32_t index = 0; index < record->header_count; index++) {
         all_added = MHD_add_response_header(response, record->headers[index].name,
@@ -212,9 +213,10 @@ void http_exchange_reply(struct http_exchange *exchange, unsigned status, const 
 void http_exchange_suspend(struct http_exchange_record *record)
 {
     ASSERT(!record->is_suspended);
-    if (!record->is_watched) {
+    if (!record->needs_client) {
+        /* Asked for again, because the client may have left before its request was read. */
         http_watch_add(&record->http->watch, record->connection->fd, record->connection);
-        record->is_watched = true;
+        record->needs_client = true;
     }
     MHD_suspend_connection(record->connection->mhd);
     record->is_suspended = true;
@@ -263,10 +265,6 @@ void http_exchange_complete(struct http_exchange_record *record, bool reply_sent
     if (!reply_sent) {
         tell_gone(record);
         record->status = STATUS_CLIENT_GONE;
-    }
-    if (record->is_watched) {
-        http_watch_remove(&record->http->watch, record->connection->fd, record->connection);
-        record->is_watched = false;
     }
     record->ended_ns = clock_monotonic_ns(&record->shared.server->clock);
     record->connection->exchange = NULL;

@@ -38,9 +38,9 @@ struct http_exchange {
     bool client_gone;            /* The connection ended before the reply did. */
 
     /* Set by a handler that suspends. */
-    void *context;                                      /* The handler's own record (in the arena). */
-    void (*on_client_gone)(struct http_exchange *);     /* Cancel what runs for it. Called once, only
-                                                           while the job or the engine holds. */
+    void *context; /* The handler's own record (in the arena). */
+    /* Cancels what runs for it. Called once, only while the job or the engine holds. */
+    void (*on_client_gone)(struct http_exchange *);
 
     /* For the access log; set by handlers. */
     uint32_t prompt_tokens, completion_tokens;

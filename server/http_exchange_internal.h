@@ -36,30 +36,31 @@ enum http_phase {
 struct sse_stream {
     struct sse_ring ring;
     bool has_begun, has_ended;
-    bool is_paused;        /* The owner was asked to pause. */
-    uint64_t put_ms;       /* Last event or comment. */
-    uint64_t taken_ms;     /* The connection last asked for bytes. */
+    bool is_paused;    /* The owner was asked to pause. */
+    uint64_t put_ms;   /* Last event or comment. */
+    uint64_t taken_ms; /* The connection last asked for bytes. */
     sse_on_pressure *on_pressure;
 };
 
 /* Invariants: the connection is suspended exactly while is_suspended; client_gone never goes back
  * to false; the record is free when no holder is left. */
 struct http_exchange_record {
-    struct http_exchange shared;           /* First: handlers hold a pointer to it. */
+    struct http_exchange shared; /* First: handlers hold a pointer to it. */
     struct http_exchange_record *next_free;
     struct http_loop *http;
-    struct http_connection *connection;    /* NULL once the connection has let go. */
+    struct http_connection *connection; /* NULL once the connection has let go. */
     struct http_verdict verdict;
     enum http_phase phase;
-    unsigned holders;                      /* Bits of enum http_holder. */
+    unsigned holders; /* Bits of enum http_holder. */
     bool is_suspended;
-    bool is_watched;
+    bool needs_client; /* Ends when the client leaves: it has waited once. A
+                          reply that is ready at once is sent regardless. */
     size_t body_capacity;
-    bool body_failed;                      /* No memory for it: answered 503. */
-    unsigned status;                       /* Of the reply; 0: none yet. */
+    bool body_failed; /* No memory for it: answered 503. */
+    unsigned status;  /* Of the reply; 0: none yet. */
     uint64_t reply_bytes;
-    uint64_t ended_ns;                     /* When the connection let go. */
-    struct arena reply_arena;              /* As .arena, but never lent: rings live here. */
+    uint64_t ended_ns;        /* When the connection let go. */
+    struct arena reply_arena; /* As .arena, but never lent: rings live here. */
     struct http_reply_header headers[HTTP_REPLY_HEADERS_MAX];
     uint32_t header_count;
     struct sse_stream stream;

@@ -102,7 +102,8 @@ static bool passes_framing(const struct http_head *head, struct http_verdict *ve
     if (!is_1_1 && !text_equals(head->version, TEXT("HTTP/1.0"))) {
         refuse_framing(verdict, OPENAI_ERROR_HTTP_VERSION, "only HTTP/1.1 and HTTP/1.0 are spoken");
     } else if (head->malformed) {
-        refuse_framing(verdict, OPENAI_ERROR_INVALID_REQUEST, "malformed header field");
+        refuse_framing(verdict, OPENAI_ERROR_INVALID_REQUEST,
+                       "malformed request line or header field");
     } else if (head->host_count > 1 || (is_1_1 && head->host_count == 0)) {
         refuse_framing(verdict, OPENAI_ERROR_INVALID_REQUEST, "exactly one Host header is needed");
     } else if (head->content_length_count > 0 && head->transfer_encoding_count > 0) {

@@ -4,8 +4,7 @@
  *
  * Refuses what libmicrohttpd lets through and we do not (framing that two parsers may read
  * differently), and everything that can be refused before the body is read. Pure: no sockets, no
- * clock. What no gate can see: a header with an empty name ends the head early inside
- * libmicrohttpd, so a shared proxy in front must send one request per connection. Thread: any. */
+ * clock. Thread: any. */
 #pragma once
 
 #include <stdbool.h>
@@ -26,18 +25,19 @@ struct http_head {
     struct text host, content_length, content_type, content_encoding, expect, authorization;
     uint32_t host_count, content_length_count, transfer_encoding_count, content_type_count;
     uint32_t expect_count, authorization_count;
-    bool malformed; /* A name that is not a token, or a control byte in a value. */
+    bool malformed; /* A name that is not a token, a control byte in a value, or bytes between the
+                       fields that belong to none (http_intake.c finds those). */
 };
 
 void http_head_add_field(struct http_head *head, struct text name, struct text value);
 
 /* What the server allows. Borrowed. */
 struct http_rules {
-    bool bound_to_loopback;        /* Only names of this machine are legal in Host. */
-    struct text bound_host;        /* What --host says; legal too. */
+    bool bound_to_loopback; /* Only names of this machine are legal in Host. */
+    struct text bound_host; /* What --host says; legal too. */
     const struct api_keys *keys;
     uint64_t body_bytes_max;
-    bool draining;                 /* New work is refused. */
+    bool draining; /* New work is refused. */
 };
 
 enum http_action {

@@ -23,12 +23,52 @@ enum {
     BODY_GROWTH = 4,              /* At most a third of the memory is left behind in the arena. */
 };
 
+/* Reads a head from libmicrohttpd, which keeps it in one buffer with NULs where the separators
+ * were. Up to 0.9.77 its parser swallows bytes: it joins folded lines, cuts values and paths at a
+ * NUL, takes a bare LF for a line end, and ends the head at a field with an empty name, so that
+ * what follows becomes a second request. All of them show as a gap between the parts. Later parsers
+ * refuse such heads themselves. */
+struct head_walk {
+    struct http_head *head;
+    const char *next; /* Where the next part must begin. */
+    bool has_gap;
+};
+
+static void expect_at(struct head_walk *walk, const char *part, size_t bytes_to_next)
+{
+    walk->has_gap = walk->has_gap || part != walk->next;
+    walk->next = part + bytes_to_next;
+}
+
 static enum MHD_Result on_field(void *context, enum MHD_ValueKind kind, const char *name,
                                 const char *value)
 {
+    struct head_walk *walk = context;
     (void)kind;
-    http_head_add_field(context, text_from(name), text_from(value));
+    http_head_add_field(walk->head, text_from(name), text_from(value));
+    if (value != NULL) {
+        expect_at(walk, name, 0);
+        walk->next = value + strlen(value) + 2; /* CR LF. White space before it is not ours. */
+    }
     return MHD_YES;
+}
+
+static void read_head(const struct http_exchange_record *record, const char *method,
+                      const char *version, struct http_head *head)
+{
+    const struct http_connection *connection = record->connection;
+    struct head_walk walk = {.head = head, .next = method};
+    expect_at(&walk, method, strlen(method) + 1 + connection->target_bytes + 1);
+    expect_at(&walk, version, strlen(version) + 2);
+    MHD_get_connection_values(connection->mhd, MHD_HEADER_KIND, on_field, &walk);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    if (info != NULL) {
+        expect_at(&walk, method + info->header_size - 2, 0);
+    }
+    if (walk.has_gap && strncmp(MHD_get_version(), "0.9.", 4) == 0) {
+        head->malformed = true;
+    }
 }
 
 /* The client's id is repeated when it cannot do harm in a header or a log line. */
@@ -61,7 +101,7 @@ static void set_request_id(struct http_exchange *exchange)
 /* A constant text, because the connection's own goes before the exchange does. */
 static const char *method_name(const char *method)
 {
-    static const char *const names[] = {"GET", "POST",    "HEAD",  "OPTIONS",
+    static const char *const names[] = {"GET", "POST",   "HEAD",  "OPTIONS",
                                         "PUT", "DELETE", "PATCH", "TRACE"};
     for (size_t index = 0; index < sizeof(names) / sizeof(names[0]); index++) {
         if (strcmp(method, names[index]) == 0) {
@@ -71,7 +111,7 @@ static const char *method_name(const char *method)
     return "other";
 }
 
-static void judge(struct http_exchange_record *record, struct http_head *head)
+static void judge(struct http_exchange_record *record, const struct http_head *head)
 {
     const struct http_loop *http = record->http;
     const struct server *server = http->server;
@@ -82,7 +122,6 @@ static void judge(struct http_exchange_record *record, struct http_head *head)
         .body_bytes_max = server->config->max_body_bytes,
         .draining = server->draining,
     };
-    MHD_get_connection_values(record->connection->mhd, MHD_HEADER_KIND, on_field, head);
     record->verdict = http_guard_judge(head, &rules);
     record->shared.path_tail = record->verdict.path_tail.bytes;
 }
@@ -160,6 +199,7 @@ static enum MHD_Result take_head(struct http_loop *http, struct MHD_Connection *
         .version = text_from(version),
     };
     record->shared.path = path;
+    read_head(record, method, version, &head);
     judge(record, &head);
     if (!record->verdict.reads_body) {
         http_connection_enter(connection, HTTP_CONNECTION_BUSY, http_loop_now_ms(http));
@@ -184,8 +224,7 @@ static bool grow_body(struct http_exchange_record *record, size_t bytes)
     const size_t whole = (size_t)record->verdict.body_bytes + 1;
     capacity = capacity < whole ? capacity : whole;
     const uint64_t others_bytes = http->bodies_bytes - record->body_capacity;
-    if (capacity < needed ||
-        (others_bytes > 0 && others_bytes + capacity > LIMIT_BODIES_BYTES)) {
+    if (capacity < needed || (others_bytes > 0 && others_bytes + capacity > LIMIT_BODIES_BYTES)) {
         return false;
     }
     char *buffer = arena_alloc(&exchange->arena, capacity);

@@ -67,8 +67,8 @@ static enum error_code bind_error(const char *host, uint16_t port, int cause, st
         return error_set(error, ERROR_IO,
                          "%s is not an address of this machine: give --host one that is", host);
     case EACCES:
-        return error_set(error, ERROR_IO,
-                         "%s port %u needs privileges: choose a --port above 1023", host, port);
+        return error_set(error, ERROR_IO, "%s port %u needs privileges: choose a --port above 1023",
+                         host, port);
     default:
         return error_set(error, ERROR_IO, "%s port %u: %s", host, port, strerror(cause));
     }
@@ -99,8 +99,7 @@ enum error_code http_listener_open(const char *host, uint16_t port, uint64_t sta
                                    .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     const int failure = getaddrinfo(host, port_text, &hints, &found);
     if (failure != 0) {
-        return error_set(error, ERROR_INVALID_ARGUMENT, "host %s: %s", host,
-                         gai_strerror(failure));
+        return error_set(error, ERROR_INVALID_ARGUMENT, "host %s: %s", host, gai_strerror(failure));
     }
     enum error_code code = ERROR_NONE;
     const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

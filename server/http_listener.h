@@ -11,9 +11,9 @@
 #include "base/error.h"
 
 struct http_listener {
-    int fd;              /* The caller's to close. */
-    uint16_t port;       /* The one in force when 0 was asked for. */
-    bool is_loopback;    /* Only this machine can reach it. */
+    int fd;           /* The caller's to close. */
+    uint16_t port;    /* The one in force when 0 was asked for. */
+    bool is_loopback; /* Only this machine can reach it. */
 };
 
 /* host: IPv4 or IPv6 address or a name; "::" also takes IPv4. stall_ms: a connection that

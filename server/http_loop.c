@@ -22,11 +22,11 @@
 #include "server/server_internal.h"
 
 enum {
-    PASSES_MAX = 16,         /* Runs in a row before other handles have their turn. */
-    DESCRIPTORS_SPARE = 64,  /* Of the process's limit, for all that is not a connection. */
-    LOG_LINES_PER_TICK = 2,  /* A bad request can cost the daemon several lines. */
-    SPIN_TICKS = 10,         /* Spins are judged once a second. A header that nearly fills its pool */
-    SPINS_MAX = 1000,        /* costs 60 of them, a connection that really spins 100,000. */
+    PASSES_MAX = 16,        /* Runs in a row before other handles have their turn. */
+    DESCRIPTORS_SPARE = 64, /* Of the process's limit, for all that is not a connection. */
+    LOG_LINES_PER_TICK = 2, /* A bad request can cost the daemon several lines. */
+    SPIN_TICKS = 10,  /* Spins are judged once a second. A header that nearly fills its pool */
+    SPINS_MAX = 1000, /* costs 60 of them, a connection that really spins 100,000. */
 };
 
 void http_loop_request_run(struct http_loop *http)
@@ -130,9 +130,14 @@ static void on_connection(void *context, struct MHD_Connection *mhd, void **subj
         http->stats.connections_accepted++;
         *subject = http_connections_acquire(&http->connections, mhd, info->connect_fd,
                                             http_loop_now_ms(http));
+        if (*subject != NULL) {
+            http_watch_add(&http->watch, info->connect_fd, *subject);
+        }
         return;
     }
     if (*subject != NULL) {
+        const struct http_connection *connection = *subject;
+        http_watch_remove(&http->watch, connection->fd, connection);
         http_connections_release(&http->connections, *subject);
         *subject = NULL;
     }
@@ -145,9 +150,12 @@ static void *on_request_line(void *context, const char *target, struct MHD_Conne
 {
     struct http_loop *http = context;
     struct http_connection *connection = connection_of(mhd);
-    (void)target;
     http->callbacks++;
-    if (connection != NULL && connection->state == HTTP_CONNECTION_IDLE) {
+    if (connection == NULL) {
+        return NULL;
+    }
+    connection->target_bytes = strlen(target);
+    if (connection->state == HTTP_CONNECTION_IDLE) {
         http_connection_enter(connection, HTTP_CONNECTION_HEADER, http_loop_now_ms(http));
     }
     return NULL;
@@ -190,11 +198,18 @@ static void on_log(void *context, const char *format, va_list arguments)
     log_event(LOG_DEBUG, "http", "libmicrohttpd", LOG_S("message", line));
 }
 
-static void on_client_gone(void *subject)
+/* A half-close cannot be told from a close: whoever waits for the engine counts as gone. */
+static void on_client_gone(void *context, void *subject)
 {
-    const struct http_connection *connection = subject;
-    if (connection->exchange != NULL) {
-        http_exchange_lose(connection->exchange);
+    const struct http_loop *http = context;
+    struct http_connection *connection = subject;
+    struct http_exchange_record *record = connection->exchange;
+    if (!connection->has_left) {
+        connection->has_left = true;
+        connection->left_ms = http_loop_now_ms(http);
+    }
+    if (record != NULL && record->needs_client) {
+        http_exchange_lose(record);
     }
 }
 
@@ -225,31 +240,32 @@ static uint32_t connections_that_fit(void)
 static enum error_code start_daemon(struct http_loop *http, struct error *error)
 {
     const uint64_t stall_s = http->server->config->client_stall_ms / 1000 + 1;
-    /* Backstop for a reply that a client does not read; must not be the first to end an idle one. */
+    /* For a reply that a client does not read; longer than an idle connection may stay. */
     const unsigned inactivity_s =
         (unsigned)(stall_s > LIMIT_IDLE_MS / 1000 + 1 ? stall_s : LIMIT_IDLE_MS / 1000 + 1);
-    http->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-        http_intake_handle, http,
-        MHD_OPTION_EXTERNAL_LOGGER, on_log, http, /* First, to hear of the others' errors. */
-        MHD_OPTION_LISTEN_SOCKET, http->listener.fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)http->connections_max,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)LIMIT_HEADER_POOL_BYTES,
-        MHD_OPTION_CONNECTION_TIMEOUT, inactivity_s,
+    struct MHD_OptionItem options[] = {
+        {MHD_OPTION_LISTEN_SOCKET, http->listener.fd, NULL},
+        {MHD_OPTION_CONNECTION_LIMIT, http->connections_max, NULL},
+        {MHD_OPTION_CONNECTION_MEMORY_LIMIT, LIMIT_HEADER_POOL_BYTES, NULL},
+        {MHD_OPTION_CONNECTION_TIMEOUT, inactivity_s, NULL},
         /* Strict, it answers a missing Host with two header blocks; the gate checks Host. */
-        MHD_OPTION_STRICT_FOR_CLIENT, 0,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, http,
-        MHD_OPTION_URI_LOG_CALLBACK, on_request_line, http,
-        MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-        MHD_OPTION_END);
+        {MHD_OPTION_STRICT_FOR_CLIENT, 0, NULL},
+        {MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, http},
+        {MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, http},
+        {MHD_OPTION_URI_LOG_CALLBACK, (intptr_t)on_request_line, http},
+        {MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)keep_escapes, NULL},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    /* The logger comes first, to hear of the other options' errors. */
+    http->daemon =
+        MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL,
+                         NULL, http_intake_handle, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, http,
+                         MHD_OPTION_ARRAY, options, MHD_OPTION_END);
     if (http->daemon == NULL) {
         return error_set(error, ERROR_IO, "libmicrohttpd does not start");
     }
-    const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    if (info == NULL ||
-        uv_poll_init(&http->server->loop, &http->poll, info->epoll_fd) != 0) {
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    if (info == NULL || uv_poll_init(&http->server->loop, &http->poll, info->epoll_fd) != 0) {
         return error_set(error, ERROR_IO, "libmicrohttpd has no usable epoll descriptor");
     }
     http->has_poll = true;
@@ -276,7 +292,8 @@ enum error_code http_loop_create(struct server *server, struct http_loop **http_
     http->log_lines_left = LOG_LINES_PER_TICK;
     http->connections_max = connections_that_fit();
     open_handles(http);
-    enum error_code code = http_watch_open(&http->watch, &server->loop, on_client_gone, error);
+    enum error_code code =
+        http_watch_open(&http->watch, &server->loop, on_client_gone, http, error);
     if (code == ERROR_NONE) {
         code = http_connections_init(&http->connections, http->connections_max, error);
     }
@@ -308,9 +325,12 @@ void http_loop_cut(struct http_loop *http, struct http_connection *connection, e
     http_loop_request_run(http);
 }
 
-static enum http_cut cut_of(enum http_connection_state state)
+static enum http_cut cut_of(const struct http_connection *connection)
 {
-    switch (state) {
+    if (connection->has_left) {
+        return HTTP_CUT_LEFT;
+    }
+    switch (connection->state) {
     case HTTP_CONNECTION_HEADER:
         return HTTP_CUT_HEADER;
     case HTTP_CONNECTION_BODY:
@@ -346,7 +366,7 @@ void http_loop_tick(struct http_loop *http)
          connection = connection->next) {
         struct http_exchange_record *record = connection->exchange;
         if (http_connection_is_late(connection, now_ms)) {
-            http_loop_cut(http, connection, cut_of(connection->state));
+            http_loop_cut(http, connection, cut_of(connection));
         } else if (record != NULL && record->stream.has_begun) {
             sse_stream_tick(record, now_ms);
         }

@@ -23,17 +23,17 @@ struct server;
 struct http_loop {
     struct server *server;
     struct MHD_Daemon *daemon;
-    struct http_listener listener;    /* fd: -1 once the listener is closed. */
-    bool needs_run;                   /* The daemon must run before the loop sleeps. */
-    bool has_poll;                    /* poll is open. */
-    uint64_t callbacks;               /* Calls that the daemon made to us: signs of progress. */
+    struct http_listener listener; /* fd: -1 once the listener is closed. */
+    bool needs_run;                /* The daemon must run before the loop sleeps. */
+    bool has_poll;                 /* poll is open. */
+    uint64_t callbacks;            /* Calls that the daemon made to us: signs of progress. */
     uint64_t ticks, spins_reported;
-    uint32_t log_lines_left;          /* Of the daemon's own log, until the next tick. */
+    uint32_t log_lines_left; /* Of the daemon's own log, until the next tick. */
     uint32_t connections_max;
-    uint64_t bodies_bytes;            /* Announced by the open requests. */
-    uv_poll_t poll;                   /* On the daemon's epoll descriptor. */
-    uv_timer_t timer;                 /* When the daemon asked to be run again. */
-    uv_idle_t idle;                   /* Active: the daemon has work, the loop must not sleep. */
+    uint64_t bodies_bytes; /* Memory of the bodies of open requests. */
+    uv_poll_t poll;        /* On the daemon's epoll descriptor. */
+    uv_timer_t timer;      /* When the daemon asked to be run again. */
+    uv_idle_t idle;        /* Active: the daemon has work, the loop must not sleep. */
     uv_prepare_t prepare;
     uv_check_t check;
     struct http_watch watch;

@@ -34,7 +34,8 @@ static const struct http_route routes[] = {
 };
 
 enum { ROUTE_COUNT = sizeof(routes) / sizeof(routes[0]) };
-_Static_assert(sizeof(routes) / sizeof(routes[0]) <= HTTP_ROUTES_MAX, "arrays by route hold every row");
+_Static_assert(sizeof(routes) / sizeof(routes[0]) <= HTTP_ROUTES_MAX,
+               "arrays by route hold every row");
 
 size_t http_routes_count(void)
 {

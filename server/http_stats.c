@@ -37,6 +37,8 @@ const char *http_cut_text(enum http_cut cut)
         return "body";
     case HTTP_CUT_IDLE:
         return "idle";
+    case HTTP_CUT_LEFT:
+        return "left";
     case HTTP_CUT_STALL:
         return "stall";
     case HTTP_CUT_OVERFLOW:

@@ -17,6 +17,7 @@ enum http_cut {
     HTTP_CUT_HEADER,   /* Its header was not complete within LIMIT_HEADER_MS. */
     HTTP_CUT_BODY,     /* Its body was not, within LIMIT_BODY_MS. */
     HTTP_CUT_IDLE,     /* Kept alive for LIMIT_IDLE_MS without a request. */
+    HTTP_CUT_LEFT,     /* The client left in the middle of a request. */
     HTTP_CUT_STALL,    /* Read nothing for --client-stall. */
     HTTP_CUT_OVERFLOW, /* Read less than was under way. */
     HTTP_CUT_SHUTDOWN, /* The server ended. */

@@ -19,16 +19,16 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     watch->batch_count = count > 0 ? count : 0;
     for (int index = 0; index < watch->batch_count; index++) {
         if (watch->batch[index].data.ptr != NULL) {
-            watch->on_gone(watch->batch[index].data.ptr);
+            watch->on_gone(watch->context, watch->batch[index].data.ptr);
         }
     }
     watch->batch_count = 0;
 }
 
 enum error_code http_watch_open(struct http_watch *watch, uv_loop_t *loop, http_watch_gone *on_gone,
-                                struct error *error)
+                                void *context, struct error *error)
 {
-    *watch = (struct http_watch){.on_gone = on_gone};
+    *watch = (struct http_watch){.on_gone = on_gone, .context = context};
     watch->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (watch->epoll_fd < 0) {
         return error_set(error, ERROR_IO, "disconnect watch: %s", strerror(errno));
@@ -57,7 +57,9 @@ void http_watch_add(struct http_watch *watch, int fd, void *subject)
 {
     /* Edge-triggered: one report, and nothing to acknowledge. */
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = subject};
-    (void)epoll_ctl(watch->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+    if (epoll_ctl(watch->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+        (void)epoll_ctl(watch->epoll_fd, EPOLL_CTL_MOD, fd, &event);
+    }
 }
 
 void http_watch_remove(struct http_watch *watch, int fd, const void *subject)

@@ -200,7 +200,7 @@ static enum error_code check_names(struct json_reader *reader, const cJSON *node
 enum error_code json_reader_open(struct json_reader *reader, struct text body, struct arena *arena,
                                  struct error *error)
 {
-    *reader = (struct json_reader){0};
+    *reader = (struct json_reader){.body = body};
     enum error_code code = check_bytes(body, error);
     if (code != ERROR_NONE) {
         return code;
@@ -421,6 +421,99 @@ enum error_code json_reader_real(struct json_reader *reader, struct json_value v
     return ERROR_NONE;
 }
 
+/* ---- Integers that a double cannot hold ---- */
+
+#define EXACT_MAX 0x1p53 /* The first integer that a double shares with its neighbour. */
+
+/* How many numbers come before `wanted` in document order; *found_out when it is below `node`. */
+static size_t numbers_before(const cJSON *node, const cJSON *wanted, bool *found_out)
+{
+    if (node == wanted) {
+        *found_out = true;
+        return 0;
+    }
+    size_t count = cJSON_IsNumber(node) ? 1 : 0;
+    for (const cJSON *child = node->child; child != NULL && !*found_out; child = child->next) {
+        count += numbers_before(child, wanted, found_out);
+    }
+    return count;
+}
+
+/* The end of the string that begins at that offset: the byte behind its closing quote. */
+static size_t string_end(struct text body, size_t begin)
+{
+    size_t at = begin + 1;
+    while (at < body.len && body.bytes[at] != '"') {
+        at += body.bytes[at] == '\\' ? 2 : 1;
+    }
+    return at + 1;
+}
+
+static size_t number_end(struct text body, size_t begin)
+{
+    size_t at = begin;
+    while (at < body.len && body.bytes[at] != '\0' &&
+           strchr("+-.0123456789Ee", body.bytes[at]) != NULL) {
+        at++;
+    }
+    return at;
+}
+
+/* The digits of a number as the client wrote them: cJSON keeps only the double. */
+static struct text source_of(const struct json_reader *reader, struct json_value value)
+{
+    const struct text body = reader->body;
+    bool found = false;
+    size_t skip = numbers_before(reader->root, value.node, &found);
+    for (size_t at = 0; at < body.len;) {
+        const char byte = body.bytes[at];
+        if (byte == '"') {
+            at = string_end(body, at);
+            continue;
+        }
+        if (byte != '-' && (byte < '0' || byte > '9')) {
+            at++;
+            continue;
+        }
+        const size_t end = number_end(body, at);
+        if (skip == 0) {
+            return (struct text){.bytes = body.bytes + at, .len = end - at};
+        }
+        skip--;
+        at = end;
+    }
+    return (struct text){0};
+}
+
+enum error_code json_reader_bits(struct json_reader *reader, struct json_value value,
+                                 uint64_t *value_out, struct error *error)
+{
+    int64_t integer;
+    const enum error_code code = json_reader_expect(reader, value, JSON_TYPE_NUMBER, error);
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    const double number = value.node->valuedouble;
+    if (fabs(number) < EXACT_MAX) {
+        const enum error_code small = json_reader_integer(reader, value, -(INT64_C(1) << 53),
+                                                          INT64_C(1) << 53, &integer, error);
+        *value_out = (uint64_t)integer;
+        return small;
+    }
+    const struct text source = source_of(reader, value);
+    if (text_to_int64(source, &integer)) {
+        *value_out = (uint64_t)integer;
+    } else if (!text_to_uint64(source, value_out)) {
+        /* Written with a point or an exponent, or out of range. */
+        if (!(number >= -0x1p63 && number < 0x1p64)) {
+            return json_reader_fail(reader, value, NULL, ERROR_INVALID_ARGUMENT, error,
+                                    "%.20g, allowed -2^63 to 2^64 - 1", number);
+        }
+        *value_out = number < 0 ? (uint64_t)(int64_t)number : (uint64_t)number;
+    }
+    return ERROR_NONE;
+}
+
 enum error_code json_reader_integer(struct json_reader *reader, struct json_value value,
                                     int64_t min, int64_t max, int64_t *value_out,
                                     struct error *error)
@@ -435,7 +528,9 @@ enum error_code json_reader_integer(struct json_reader *reader, struct json_valu
         return json_reader_fail(reader, value, NULL, ERROR_INVALID_ARGUMENT, error,
                                 "%.16g, must be a whole number", number);
     }
-    *value_out = (int64_t)number;
+    if (fabs(number) < EXACT_MAX || !text_to_int64(source_of(reader, value), value_out)) {
+        *value_out = (int64_t)number;
+    }
     return ERROR_NONE;
 }
 

@@ -23,6 +23,7 @@ enum { JSON_PATH_BYTES = 128 };
 /* An open document. */
 struct json_reader {
     struct cJSON *root;         /* Owned: an object. */
+    struct text body;           /* Borrowed while it is open: numbers are looked up in it. */
     char path[JSON_PATH_BYTES]; /* Set with every error: the value at fault, "messages[0].role";
                                    "" stands for the whole body. */
 };
@@ -65,12 +66,16 @@ uint32_t json_reader_count(struct json_value container);
 struct text json_reader_name(struct json_value member);
 
 /* Typed reading of a value that is there. INVALID_ARGUMENT: another type, out of [min, max], or
- * not whole. An integer may be written as a float (100.0). Numbers are doubles: exact to 2^53. */
+ * not whole. An integer may be written as a float (100.0); one of only digits is exact. */
 WARN_UNUSED enum error_code json_reader_bool(struct json_reader *reader, struct json_value value,
                                              bool *value_out, struct error *error);
 WARN_UNUSED enum error_code json_reader_integer(struct json_reader *reader, struct json_value value,
                                                 int64_t min, int64_t max, int64_t *value_out,
                                                 struct error *error);
+/* Any integer of 64 bits, signed or not: from -2^63 to 2^64 - 1, the negative ones as their two's
+ * complement. */
+WARN_UNUSED enum error_code json_reader_bits(struct json_reader *reader, struct json_value value,
+                                             uint64_t *value_out, struct error *error);
 WARN_UNUSED enum error_code json_reader_real(struct json_reader *reader, struct json_value value,
                                              double min, double max, double *value_out,
                                              struct error *error);

@@ -139,8 +139,7 @@ static void put_requests(struct page *page, const struct http_stats *stats)
     put_head(page, "skein_http_requests_total", "counter",
              "Ended HTTP requests by route and status (499: the client left; 0: another).");
     for (size_t row = 0; row <= http_routes_count(); row++) {
-        const struct http_route *route =
-            row < http_routes_count() ? http_routes_at(row) : NULL;
+        const struct http_route *route = row < http_routes_count() ? http_routes_at(row) : NULL;
         for (size_t index = 0; index < HTTP_STATS_STATUSES; index++) {
             if (stats->requests[row][index] > 0) {
                 put(page,

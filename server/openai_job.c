@@ -48,7 +48,7 @@ static void fill_request(struct openai_job *job, uint64_t request_id)
         .sampling = params->sampling,
         .stops = params->stops,
         .stop_count = params->stop_count,
-        .stop_included = params->stop_included,
+        .stops_included = params->stop_included ? params->stop_count : 0,
         .every_token_wanted = params->sampling.logprobs_wanted >= 0,
         .queue_timeout_ns = queue_timeout_ms * 1000000,
     };

@@ -12,8 +12,9 @@
  *     reply when the engine says so.
  *  6. Closing: every connection is cut. A suspended one is resumed by that: libmicrohttpd aborts
  *     the process when it is stopped with a suspended connection.
- *  7. No connection, no job: the loop stops, server_run returns. server_close stops libmicrohttpd,
- *     closes the handles, and runs the loop until their close callbacks are done. */
+ *  7. No connection, no job (or an engine that hangs): the loop stops, server_run returns.
+ *     server_close stops libmicrohttpd, closes the handles, and runs the loop until their close
+ *     callbacks are done. */
 #include "server/server.h"
 
 #include <inttypes.h>
@@ -30,9 +31,9 @@
 
 enum {
     TICK_MS = 100,
-    EVENTS_PER_TURN = 8192,  /* Then sockets have their turn. */
-    CUTTING_MS = 5 * 1000,   /* The engine ends what is cancelled between two steps. */
-    CLOSING_MS = 2 * 1000,   /* Cut connections go within a turn of the loop. */
+    EVENTS_PER_TURN = 8192, /* Then sockets have their turn. */
+    CUTTING_MS = 5 * 1000,  /* The engine ends what is cancelled between two steps. */
+    CLOSING_MS = 2 * 1000,  /* Cut connections go within a turn of the loop. */
 };
 
 enum stage { STAGE_SERVING, STAGE_LEAVING, STAGE_DRAINING, STAGE_CUTTING, STAGE_CLOSING };
@@ -93,14 +94,20 @@ static void close_connections(struct daemon *daemon)
     http_loop_cut_all(daemon->server.http);
 }
 
+/* An engine that makes progress ends what was cancelled, however much it is. */
+static bool is_engine_live(const struct server *server)
+{
+    return engine_stats_is_live(engine_stats(server->engine), clock_monotonic_ns(&server->clock),
+                                (uint64_t)CUTTING_MS * 1000000);
+}
+
 /* Moves on to the next stage when its condition holds. */
 static void advance(struct daemon *daemon)
 {
     struct server *server = &daemon->server;
     const bool is_late = uv_now(&server->loop) >= daemon->deadline_ms;
     const bool has_jobs = openai_jobs_count(server->jobs) > 0;
-    const bool is_busy =
-        has_jobs || http_connections_busy_count(&server->http->connections) > 0;
+    const bool is_busy = has_jobs || http_connections_busy_count(&server->http->connections) > 0;
     switch (daemon->stage) {
     case STAGE_SERVING:
         break;
@@ -122,7 +129,8 @@ static void advance(struct daemon *daemon)
         }
         break;
     case STAGE_CLOSING:
-        if (is_late || (!has_jobs && server->http->connections.open_count == 0)) {
+        if ((!has_jobs && server->http->connections.open_count == 0) ||
+            (is_late && !is_engine_live(server))) {
             uv_stop(&server->loop);
         }
         break;

@@ -98,8 +98,8 @@ void sse_stream_begin(struct http_exchange *exchange)
     stream->taken_ms = stream->put_ms;
     struct MHD_Response *response = NULL;
     if (make_room(record, 1)) {
-        response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, on_read, record,
-                                                     NULL);
+        response =
+            MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, on_read, record, NULL);
     }
     if (response != NULL && !add_stream_headers(response)) {
         MHD_destroy_response(response);

@@ -14,27 +14,42 @@
 
 enum { TOKEN_COUNT = sizeof(golden_tokens) / sizeof(golden_tokens[0]) };
 
+/* A new sequence in slot 2; logits after its first and its last token. The last layer's channel-mix
+ * shift shows in the first ones only. */
+static void feed_prompt(struct fixture *fixture, float logits[2][GOLDEN_V])
+{
+    fixture_start(fixture, 2);
+    fixture_feed(fixture, 2, golden_tokens, 1, logits[0]);
+    fixture_feed(fixture, 2, golden_tokens + 1, TOKEN_COUNT - 1, logits[1]);
+}
+
 START_TEST(backend_slot_is_new_when_it_held_rubbish_before)
 {
     struct fixture fixture;
     fixture_open(&fixture, conformance_under_test(_i), &(struct golden_options){0});
     float *rubbish = malloc(fixture.state_floats * sizeof(*rubbish));
-    float first[GOLDEN_V], again[GOLDEN_V];
+    float first[2][GOLDEN_V], again[2][GOLDEN_V];
     for (uint32_t round = 0; round < 2; round++) {
         for (size_t index = 0; index < fixture.state_floats; index++) {
             rubbish[index] = round == 0 ? NAN : 1e3f * (float)(index % 17);
         }
-        fixture_start(&fixture, 2);
-        fixture_feed(&fixture, 2, golden_tokens, TOKEN_COUNT, first);
+        feed_prompt(&fixture, first);
         fixture_load(&fixture, 2, rubbish);
         fixture_feed(&fixture, 2, golden_tokens, 2, NULL);
-        fixture_start(&fixture, 2);
-        fixture_feed(&fixture, 2, golden_tokens, TOKEN_COUNT, again);
-        fixture_assert_same_bits("logits", again, first, GOLDEN_V);
-        const struct golden_row row = golden_row_of(again);
+        feed_prompt(&fixture, again);
+        fixture_assert_same_bits("logits", again[0], first[0], 2 * GOLDEN_V);
+        const struct golden_row row = golden_row_of(again[1]);
         ck_assert(logits_agree(row.logits, golden_logits[TOKEN_COUNT - 1], GOLDEN_V,
                                fixture.under_test->logit_error_max));
     }
+    /* Nothing of a started slot may be what it was, also where no logits would tell. */
+    fixture_load(&fixture, 2, rubbish);
+    fixture_start(&fixture, 2);
+    float *started = fixture_state(&fixture, 2);
+    for (size_t index = 0; index < fixture.state_floats; index++) {
+        ck_assert(started[index] == 0.0f);
+    }
+    free(started);
     free(rubbish);
     fixture_close(&fixture);
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * At stake: that both sets of CPU kernels, with any number of threads, are RWKV-7. Shown by: the
- * conformance suite on each; threads must not change a bit. */
+ * conformance suite on each; threads must not change a bit.
+ * usage: test_cpu_conformance [name, e.g. "avx2, 1 thread"] */
 #include <stdlib.h>
+#include <string.h>
 
 #include "cpu/cpu_backend.h"
 #include "tests/conformance/backend_conformance.h"
@@ -37,7 +39,7 @@ static void add_backend(const char *name, const struct cpu_kernels *kernels, uin
     };
 }
 
-int main(void)
+int main(int argument_count, char **arguments)
 {
     const struct cpu_kernels *avx2 = cpu_kernels_avx2_if_supported();
     add_backend("reference, 1 thread", &cpu_kernels_reference, 1, NULL, &backends[0]);
@@ -49,8 +51,15 @@ int main(void)
         add_backend("avx2, 3 threads", avx2, 3, &backends[2], &backends[4]);
         backend_count = 5;
     }
+    const struct conformance_backend *first = backends;
+    for (size_t index = 0; argument_count > 1 && index < backend_count; index++) {
+        if (strcmp(backends[index].name, arguments[1]) == 0) {
+            first = &backends[index];
+            backend_count = 1;
+        }
+    }
     SRunner *runner =
-        srunner_create(backend_conformance_suite("cpu conformance", backends, backend_count));
+        srunner_create(backend_conformance_suite("cpu conformance", first, backend_count));
     srunner_run_all(runner, CK_NORMAL);
     const int failed = srunner_ntests_failed(runner);
     srunner_free(runner);

@@ -171,11 +171,18 @@ def test_token_ids_are_a_prompt(server):
     assert complete(server, tokens)["choices"][0]["text"] == " " + ADDITION_ANSWER
 
 
-def test_content_parts_are_joined(server):
-    parts = [{"type": "text", "text": "What is "}, {"type": "text", "text": "12+7?"}]
-    body = {"messages": [{"role": "user", "content": parts}]}
+def test_content_may_be_parts(server):
+    body = {"messages": [{"role": "user", "content": [{"type": "text", "text": ADDITION}]}]}
     reply = server.post("/v1/chat/completions", body)
     assert reply.json()["choices"][0]["message"]["content"] == ADDITION_ANSWER
+
+
+def test_content_parts_are_joined_by_line_feeds(server):
+    def tokens(content):
+        return server.post("/tokenize", {"messages": [{"role": "user", "content": content}]}).json()
+
+    parts = [{"type": "text", "text": text} for text in ("one", "two")]
+    assert tokens(parts) == tokens("one\ntwo")
 
 
 def test_conversation_is_remembered(server):

@@ -105,12 +105,13 @@ class Wire:
             return WireReply(status, headers, self._take_body(without_body, headers))
 
     def closed_within(self, seconds):
-        """Reads to the end of the connection; returns the seconds that took, or None."""
+        """Reads to the end of the connection; returns the seconds that took, or None. What came
+        meanwhile is in `buffer`."""
         started = time.monotonic()
         self.socket.settimeout(0.2)
         while time.monotonic() - started < seconds:
             try:
-                if not self.receive():
+                if not self._fill():
                     return time.monotonic() - started
             except TimeoutError:
                 continue

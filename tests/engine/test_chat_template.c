@@ -113,6 +113,51 @@ START_TEST(chat_template_leaves_turn_open_when_the_final_message_continues)
 }
 END_TEST
 
+static void check_options(enum chat_template chat_template, const struct chat_options *options,
+                          struct text expected)
+{
+    const struct chat_message messages[] = {{CHAT_ROLE_USER, TEXT("a")},
+                                            {CHAT_ROLE_ASSISTANT, TEXT("b")},
+                                            {CHAT_ROLE_USER, TEXT("c")},
+                                            {CHAT_ROLE_ASSISTANT, TEXT("d")}};
+    struct text prompt;
+    ck_assert_int_eq(
+        chat_template_render(chat_template, messages, 4, options, &arena, &prompt, &error),
+        ERROR_NONE);
+    ck_assert_msg(text_equals(prompt, expected), "got '%.*s'", (int)prompt.len, prompt.bytes);
+}
+
+START_TEST(chat_template_asks_for_effort_when_the_model_thinks)
+{
+    static const struct {
+        enum chat_effort effort;
+        struct text expected;
+    } cases[] = {
+#define TURNS(effort) "User: a\n\nAssistant: b\n\nUser: c" effort "\n\nAssistant: d\n\n"
+        {CHAT_EFFORT_UNSAID, TEXT(TURNS("") "Assistant: <think")},
+        {CHAT_EFFORT_LOW, TEXT(TURNS(" (think a bit)") "Assistant: <think")},
+        {CHAT_EFFORT_MEDIUM, TEXT(TURNS(" (think)") "Assistant: <think")},
+        {CHAT_EFFORT_HIGH, TEXT(TURNS(" (think a lot)") "Assistant: <think")},
+    };
+    for (size_t index = 0; index < sizeof(cases) / sizeof(cases[0]); index++) {
+        const struct chat_options options = {.effort = cases[index].effort};
+        check_options(CHAT_TEMPLATE_G1_THINK, &options, cases[index].expected);
+        check_options(CHAT_TEMPLATE_WORLD, &options, TEXT(TURNS("") "Assistant:"));
+    }
+    ck_assert(chat_template_thinks(CHAT_TEMPLATE_G1_THINK));
+    ck_assert(!chat_template_thinks(CHAT_TEMPLATE_G1));
+}
+END_TEST
+
+START_TEST(chat_template_ends_after_the_last_turn_when_no_generation_prompt_is_wanted)
+{
+    const struct chat_options options = {.omit_generation_prompt = true};
+    check_options(CHAT_TEMPLATE_WORLD, &options, TEXT(TURNS("")));
+    check_options(CHAT_TEMPLATE_G1_THINK, &options, TEXT(TURNS("")));
+#undef TURNS
+}
+END_TEST
+
 START_TEST(chat_template_gives_its_code_when_messages_cannot_be_rendered)
 {
     const struct chat_message user = {CHAT_ROLE_USER, TEXT("hi")};
@@ -175,6 +220,9 @@ int main(void)
     tcase_add_test(prompts, chat_template_writes_no_space_when_content_is_empty);
     tcase_add_test(prompts, chat_template_renders_a_user_turn_when_a_tool_answers);
     tcase_add_test(prompts, chat_template_leaves_turn_open_when_the_final_message_continues);
+    tcase_add_test(prompts, chat_template_asks_for_effort_when_the_model_thinks);
+    tcase_add_test(prompts,
+                   chat_template_ends_after_the_last_turn_when_no_generation_prompt_is_wanted);
     tcase_add_test(prompts, chat_template_gives_its_code_when_messages_cannot_be_rendered);
     TCase *names = tcase_create("names");
     tcase_add_test(names, chat_template_stops_at_the_next_turn_when_it_is_a_chat);

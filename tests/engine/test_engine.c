@@ -28,6 +28,8 @@ struct bench {
     struct generation_request requests[REQUESTS_MAX];
     char answers[REQUESTS_MAX][CHOICES_MAX][ANSWER_BYTES];
     struct generation_event ends[REQUESTS_MAX][CHOICES_MAX];
+    float scores[FAKE_TOKENS_MAX]; /* Of the last prompt scored, by position. */
+    uint32_t score_count;
     uint32_t ended_count[REQUESTS_MAX];
 };
 
@@ -89,6 +91,13 @@ static void take_events(struct bench *bench)
         if (event->type == GENERATION_ENDED) {
             bench->ends[index][event->choice] = *event;
             bench->ended_count[index]++;
+            continue;
+        }
+        if (event->type == GENERATION_PROMPT) {
+            bench->score_count++;
+            ck_assert_uint_eq(event->position, bench->score_count);
+            ck_assert_int_eq(event->token, bench->requests[index].prompt[event->position]);
+            bench->scores[event->position] = event->logprob;
             continue;
         }
         const struct text text = generation_event_text(event);
@@ -361,6 +370,29 @@ START_TEST(engine_never_runs_past_max_tokens_when_steps_overlap)
 }
 END_TEST
 
+/* After "ab>" the fake expects "ab": those tokens score 0, all others -1. */
+START_TEST(engine_scores_every_token_of_the_prompt_but_the_first)
+{
+    struct bench *bench = bench_open(2, 3, (uint32_t)_i, 4);
+    struct generation_request *request = prepare(bench, 0, "ab>abc");
+    request->prompt_scored = true;
+    request->choice_count = 2;
+    request->sampling.max_tokens = 0;
+    submit(bench, 0);
+    run_until_idle(bench);
+    static const float expected[] = {0, -1, -1, 0, 0, -1};
+    ck_assert_uint_eq(bench->score_count, 5);
+    for (uint32_t position = 1; position < 6; position++) {
+        ck_assert_float_eq(bench->scores[position], expected[position]);
+    }
+    ck_assert_uint_eq(bench->ended_count[0], 2);
+    ck_assert_int_eq(bench->ends[0][1].end, GENERATION_ENDED_BY_LENGTH);
+    ck_assert_uint_eq(bench->ends[0][0].completion_tokens, 0);
+    assert_all_slots_free(bench);
+    bench_close(bench);
+}
+END_TEST
+
 START_TEST(engine_copies_no_state_when_it_decodes)
 {
     struct bench *bench = bench_open(4, 64, (uint32_t)_i, 4);
@@ -438,6 +470,8 @@ int main(void)
     tcase_add_loop_test(tests, engine_ends_by_stop_string_and_does_not_show_it, 1, 3);
     tcase_add_loop_test(tests, engine_ends_by_length_and_shows_held_text, 1, 3);
     tcase_add_loop_test(tests, engine_copies_no_state_when_it_decodes, 1, 3);
+    tcase_add_loop_test(
+        tests, engine_scores_every_token_of_the_prompt_but_the_first, 1, 3);
     tcase_add_loop_test(tests, engine_thread_answers_and_ends_when_closed, 1, 3);
     tcase_add_test(tests, engine_runs_the_whole_prompt_when_it_is_longer_than_a_step);
     tcase_add_test(tests, engine_admits_exactly_when_all_slots_are_free);

@@ -160,7 +160,7 @@ struct random_case {
     char stop_bytes[3][8];
     struct text stops[3];
     uint32_t stop_count;
-    bool stop_included;
+    uint32_t included_count;
 };
 
 static uint32_t random_below(uint32_t bound)
@@ -200,7 +200,7 @@ static void fill_case(struct random_case *random_case)
         random_case->len = append_random(random_case->bytes, random_case->len, len);
     }
     random_case->stop_count = random_below(4);
-    random_case->stop_included = random_below(2) == 0;
+    random_case->included_count = random_below(4);
     for (uint32_t index = 0; index < random_case->stop_count; index++) {
         const size_t stop_len = 1 + random_below(6);
         char *bytes = random_case->stop_bytes[index];
@@ -217,15 +217,19 @@ static size_t whole_text_len(const struct random_case *random_case, bool *stoppe
 {
     for (size_t end = 1; end <= random_case->len; end++) {
         size_t longest = 0;
+        bool included = false;
         for (uint32_t index = 0; index < random_case->stop_count; index++) {
             const struct text stop = random_case->stops[index];
             const bool matches = stop.len <= end && memcmp(random_case->bytes + end - stop.len,
                                                            stop.bytes, stop.len) == 0;
-            longest = matches && stop.len > longest ? stop.len : longest;
+            if (matches && stop.len > longest) {
+                longest = stop.len;
+                included = index < random_case->included_count;
+            }
         }
         if (longest > 0) {
             *stopped_out = true;
-            return random_case->stop_included ? end : end - longest;
+            return included ? end : end - longest;
         }
     }
     *stopped_out = false;
@@ -258,7 +262,7 @@ static bool stream_case(const struct random_case *random_case, struct text expec
     size_t output_len = 0;
     bool good = true;
     text_stream_init(&stream, random_case->stops, random_case->stop_count,
-                     random_case->stop_included);
+                     random_case->included_count);
     while (good && output_len <= expected.len) {
         const bool ends = position == random_case->len;
         size_t take = 1 + random_below(random_below(2) == 0 ? 2 : 10);

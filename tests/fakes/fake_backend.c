@@ -30,6 +30,8 @@ struct fake_slot {
 struct fake_step {
     uint32_t count;
     struct backend_result *results; /* [slot_count] */
+    struct sampled *scores;         /* [row_count_max] */
+    uint32_t score_count;
 };
 
 struct fake_backend {
@@ -102,8 +104,28 @@ static void journal_item(struct fake_backend *fake, const struct backend_item *i
     note(fake, line);
 }
 
+/* Adds the item's tokens to the state one by one; after each, scores its target. */
+static void feed(struct fake_backend *fake, const struct backend_item *item,
+                 const int32_t *tokens, struct fake_step *step, struct backend_result *result)
+{
+    struct fake_state *state = &fake->slots[item->slot].state;
+    ASSERT_COMPARE(state->count + item->token_count, <=, FAKE_TOKENS_MAX);
+    result->scores = step->scores + step->score_count;
+    for (uint32_t i = 0; i < item->token_count; i++) {
+        state->tokens[state->count++] = tokens[i];
+        if ((item->want & BACKEND_WANT_SCORE) != 0 && i < item->target_count) {
+            step->scores[step->score_count++] = (struct sampled){
+                .token = item->targets[i],
+                .logprob = item->targets[i] == successor(state) ? 0.0f : -1.0f,
+            };
+            result->score_count++;
+        }
+    }
+    fake->counters.tokens += item->token_count;
+}
+
 static void run_item(struct fake_backend *fake, const struct backend_item *item,
-                     struct backend_result *result)
+                     struct fake_step *step, struct backend_result *result)
 {
     struct fake_slot *slot = &fake->slots[item->slot];
     *result = (struct backend_result){.slot = item->slot};
@@ -118,10 +140,7 @@ static void run_item(struct fake_backend *fake, const struct backend_item *item,
     if (item->tokens != NULL) {
         sampler_note_prompt(slot->sampler, tokens, item->token_count);
     }
-    ASSERT_COMPARE(slot->state.count + item->token_count, <=, FAKE_TOKENS_MAX);
-    memcpy(slot->state.tokens + slot->state.count, tokens, item->token_count * sizeof *tokens);
-    slot->state.count += item->token_count;
-    fake->counters.tokens += item->token_count;
+    feed(fake, item, tokens, step, result);
     if (item->want & BACKEND_WANT_SAMPLE) {
         float logits[FAKE_VOCABULARY] = {0};
         logits[successor(&slot->state)] = 20.0f;
@@ -139,9 +158,10 @@ static enum error_code submit(struct backend *backend, const struct backend_item
     struct fake_backend *fake = from(backend);
     struct fake_step *step = &fake->steps[fake->step_count++];
     step->count = item_count;
+    step->score_count = 0;
     for (uint32_t i = 0; i < item_count; i++) {
         journal_item(fake, &items[i]);
-        run_item(fake, &items[i], &step->results[i]);
+        run_item(fake, &items[i], step, &step->results[i]);
     }
     fake->journal[--fake->journal_len] = '\0';
     note(fake, "\n");
@@ -206,6 +226,7 @@ static void close_fake(struct backend *backend)
     }
     for (uint32_t i = 0; i < IN_FLIGHT_MAX; i++) {
         free(fake->steps[i].results);
+        free(fake->steps[i].scores);
     }
     sampler_scratch_destroy(fake->scratch);
     free(fake->slots);
@@ -252,7 +273,8 @@ struct backend *fake_backend_open(const struct fake_backend_options *options)
     }
     for (uint32_t i = 0; i < IN_FLIGHT_MAX; i++) {
         fake->steps[i].results = calloc(options->slot_count, sizeof *fake->steps[i].results);
-        ASSERT(fake->steps[i].results != NULL);
+        fake->steps[i].scores = calloc(options->row_count_max, sizeof *fake->steps[i].scores);
+        ASSERT(fake->steps[i].results != NULL && fake->steps[i].scores != NULL);
     }
     return &fake->backend;
 }

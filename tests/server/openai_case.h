@@ -10,9 +10,9 @@
 
 /* The vocabulary: the 256 bytes as ids 1..256, and these. 259 is missing. */
 enum {
-    TOKEN_SPACE_PARIS = 257,  /* " Paris" */
-    TOKEN_EURO_HALF = 258,    /* E2 82, the beginning of a euro sign. */
-    TOKEN_USER = 260,         /* "\n\nUser:" */
+    TOKEN_SPACE_PARIS = 257, /* " Paris" */
+    TOKEN_EURO_HALF = 258,   /* E2 82, the beginning of a euro sign. */
+    TOKEN_USER = 260,        /* "\n\nUser:" */
     CASE_TOKEN_COUNT = 261,
 };
 

@@ -12,10 +12,12 @@
 
 #include "base/limits.h"
 
+enum { PATH_BYTES = 64, LINE_BYTES = 8 };
+
 /* Writes content to a file of its own; the caller unlinks it. */
-static void write_file(char *path, const char *content, size_t bytes)
+static void write_file(char path[PATH_BYTES], const char *content, size_t bytes)
 {
-    strcpy(path, "/tmp/skein-test-keys-XXXXXX");
+    snprintf(path, PATH_BYTES, "/tmp/skein-test-keys-XXXXXX");
     const int fd = mkstemp(path);
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(write(fd, content, bytes), (ssize_t)bytes);
@@ -25,7 +27,7 @@ static void write_file(char *path, const char *content, size_t bytes)
 static enum error_code open_text(const char *content, struct api_keys **keys_out,
                                  struct error *error)
 {
-    char path[64];
+    char path[PATH_BYTES];
     write_file(path, content, strlen(content));
     const enum error_code code = api_keys_open(NULL, path, keys_out, error);
     unlink(path);
@@ -71,7 +73,8 @@ START_TEST(api_keys_take_every_line_when_given_a_file)
     struct error error = {0};
     struct api_keys *keys = NULL;
     ck_assert_int_eq(
-        open_text("# team A\nalpha\r\n\n  beta  \n#gamma\nwith # inside", &keys, &error), ERROR_NONE);
+        open_text("# team A\nalpha\r\n\n  beta  \n#gamma\nwith # inside", &keys, &error),
+        ERROR_NONE);
     ck_assert_uint_eq(api_keys_count(keys), 3);
     ck_assert(api_keys_accept(keys, TEXT("Bearer alpha")));
     ck_assert(api_keys_accept(keys, TEXT("Bearer beta")));
@@ -99,21 +102,21 @@ START_TEST(api_keys_refuse_a_file_when_a_limit_is_passed)
 {
     struct error error = {0};
     struct api_keys *keys = NULL;
-    char *lines = calloc(LIMIT_KEYS + 1, 8);
+    char *lines = calloc(LIMIT_KEYS + 2, LINE_BYTES);
     for (int index = 0; index < LIMIT_KEYS; index++) {
-        sprintf(lines + strlen(lines), "k%d\n", index);
+        snprintf(lines + strlen(lines), LINE_BYTES, "k%d\n", index);
     }
     ck_assert_int_eq(open_text(lines, &keys, &error), ERROR_NONE);
     ck_assert_uint_eq(api_keys_count(keys), LIMIT_KEYS);
     api_keys_close(keys);
-    strcat(lines, "more\n");
+    snprintf(lines + strlen(lines), LINE_BYTES, "more\n");
     ck_assert_int_eq(open_text(lines, &keys, &error), ERROR_INVALID_ARGUMENT);
     free(lines);
 
     const size_t bytes = (1 << 20) + 1;
     char *large = malloc(bytes);
     memset(large, 'a', bytes);
-    char path[64];
+    char path[PATH_BYTES];
     write_file(path, large, bytes);
     ck_assert_int_eq(api_keys_open(NULL, path, &keys, &error), ERROR_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(error.message, "longer than"));
@@ -124,7 +127,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("api_keys");
+    Suite *suite = suite_create("server/api_keys");
     TCase *headers = tcase_create("headers");
     tcase_add_test(headers, api_keys_accept_everyone_when_there_is_no_key);
     tcase_add_test(headers, api_keys_accept_the_key_when_the_header_names_it);
@@ -135,7 +138,7 @@ int main(void)
     tcase_add_test(files, api_keys_refuse_a_file_when_a_limit_is_passed);
     suite_add_tcase(suite, files);
     SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
+    srunner_run_all(runner, CK_ENV);
     const int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

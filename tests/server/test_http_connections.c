@@ -29,6 +29,21 @@ START_TEST(http_connections_are_late_when_past_the_limit_of_their_state)
 }
 END_TEST
 
+START_TEST(http_connections_are_late_soon_when_the_client_has_left)
+{
+    struct http_connection half = {.has_left = true, .left_ms = 2000};
+    http_connection_enter(&half, HTTP_CONNECTION_BODY, 1000);
+    ck_assert(!http_connection_is_late(&half, 2500));
+    ck_assert(http_connection_is_late(&half, 2501));
+    /* The next of several requests that were sent at once has its own time. */
+    http_connection_enter(&half, HTTP_CONNECTION_HEADER, 2400);
+    ck_assert(!http_connection_is_late(&half, 2900));
+    ck_assert(http_connection_is_late(&half, 2901));
+    http_connection_enter(&half, HTTP_CONNECTION_BUSY, 2400);
+    ck_assert(!http_connection_is_late(&half, 9000));
+}
+END_TEST
+
 START_TEST(http_connections_give_null_when_all_are_in_use)
 {
     struct error error = {0};
@@ -71,14 +86,15 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("http_connections");
+    Suite *suite = suite_create("server/http_connections");
     TCase *records = tcase_create("records");
     tcase_add_test(records, http_connections_are_late_when_past_the_limit_of_their_state);
+    tcase_add_test(records, http_connections_are_late_soon_when_the_client_has_left);
     tcase_add_test(records, http_connections_give_null_when_all_are_in_use);
     tcase_add_test(records, http_connections_count_as_busy_when_a_request_is_under_way);
     suite_add_tcase(suite, records);
     SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
+    srunner_run_all(runner, CK_ENV);
     const int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -85,7 +85,8 @@ START_TEST(http_guard_passes_when_nothing_is_wrong)
     assert_passes(TEXT("HEAD /livez HTTP/1.1\nHost:localhost:80\n"));
     assert_passes(TEXT("GET /livez HTTP/1.0\n"));
     assert_passes(TEXT(POST_CHAT JSON "Content-Length:1048576\n"));
-    assert_passes(TEXT(POST_CHAT "content-type: Application/Json ; charset=utf-8\nEXPECT:100-Continue"));
+    assert_passes(
+        TEXT(POST_CHAT "content-type: Application/Json ; charset=utf-8\nEXPECT:100-Continue"));
     assert_passes(TEXT(POST_CHAT JSON "Content-Encoding:identity\n"));
 }
 END_TEST
@@ -129,7 +130,8 @@ END_TEST
 START_TEST(http_guard_refuses_host_when_it_is_of_another_machine)
 {
     const enum openai_error_kind bad = OPENAI_ERROR_INVALID_REQUEST;
-    assert_refused(TEXT("GET /livez HTTP/1.1\nHost:evil.example\n"), OPENAI_ERROR_MISDIRECTED, false);
+    assert_refused(TEXT("GET /livez HTTP/1.1\nHost:evil.example\n"), OPENAI_ERROR_MISDIRECTED,
+                   false);
     assert_refused(TEXT("GET /livez HTTP/1.1\nHost:\n"), OPENAI_ERROR_MISDIRECTED, false);
     assert_refused(TEXT("GET /livez HTTP/1.1\nHost:localhost.evil.example:80\n"),
                    OPENAI_ERROR_MISDIRECTED, false);
@@ -179,8 +181,8 @@ START_TEST(http_guard_wants_a_key_when_the_server_has_keys)
     const struct http_head with = head_of(TEXT(POST_CHAT JSON "Authorization:Bearer sesame\n"));
     ck_assert_int_eq(http_guard_judge(&with, &rules).action, HTTP_ACTION_HANDLE);
 
-    const struct http_head twice = head_of(
-        TEXT(POST_CHAT JSON "Authorization:Bearer a\nAuthorization:Bearer sesame\n"));
+    const struct http_head twice =
+        head_of(TEXT(POST_CHAT JSON "Authorization:Bearer a\nAuthorization:Bearer sesame\n"));
     ck_assert_int_eq((int)http_guard_judge(&twice, &rules).kind, OPENAI_ERROR_INVALID_REQUEST);
 }
 END_TEST
@@ -216,7 +218,8 @@ START_TEST(http_guard_refuses_body_when_type_or_size_is_wrong)
     assert_refused(TEXT(POST_CHAT "Content-Type:application/jsonp\n"), OPENAI_ERROR_CONTENT_TYPE,
                    false);
     assert_refused(TEXT(POST_CHAT), OPENAI_ERROR_CONTENT_TYPE, false);
-    assert_refused(TEXT(POST_CHAT JSON "Content-Encoding:gzip\n"), OPENAI_ERROR_CONTENT_TYPE, false);
+    assert_refused(TEXT(POST_CHAT JSON "Content-Encoding:gzip\n"), OPENAI_ERROR_CONTENT_TYPE,
+                   false);
     assert_refused(TEXT(POST_CHAT JSON "Content-Length:1048577\n"), OPENAI_ERROR_BODY_TOO_LARGE,
                    true);
     assert_refused(TEXT(POST_CHAT JSON "Content-Length:18446744073709551615\n"),
@@ -271,7 +274,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("http_guard");
+    Suite *suite = suite_create("server/http_guard");
     TCase *gate = tcase_create("gate");
     tcase_add_checked_fixture(gate, setup, teardown);
     tcase_add_test(gate, http_guard_passes_when_nothing_is_wrong);
@@ -288,7 +291,7 @@ int main(void)
     tcase_add_test(gate, http_guard_names_the_first_rule_when_several_are_broken);
     suite_add_tcase(suite, gate);
     SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
+    srunner_run_all(runner, CK_ENV);
     const int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -80,7 +80,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("http_routes");
+    Suite *suite = suite_create("server/http_routes");
     TCase *table = tcase_create("table");
     tcase_add_test(table, http_routes_collapses_slashes_when_they_repeat_or_trail);
     tcase_add_test(table, http_routes_finds_the_rest_when_the_path_ends_in_an_id);
@@ -89,7 +89,7 @@ int main(void)
     tcase_add_test(table, http_routes_gives_an_index_when_there_is_no_route);
     suite_add_tcase(suite, table);
     SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
+    srunner_run_all(runner, CK_ENV);
     const int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

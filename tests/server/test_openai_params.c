@@ -252,9 +252,9 @@ static const char *many(const char *name, size_t count, bool is_object)
     size_t len = (size_t)snprintf(json, sizeof(json), "\"%s\":%c", name, is_object ? '{' : '[');
     for (size_t index = 0; index < count; index++) {
         const char *comma = index == 0 ? "" : ",";
-        len += is_object ? (size_t)snprintf(json + len, sizeof(json) - len, "%s\"%zu\":0", comma,
-                                            index)
-                         : (size_t)snprintf(json + len, sizeof(json) - len, "%s1", comma);
+        len += is_object
+                   ? (size_t)snprintf(json + len, sizeof(json) - len, "%s\"%zu\":0", comma, index)
+                   : (size_t)snprintf(json + len, sizeof(json) - len, "%s1", comma);
     }
     snprintf(json + len, sizeof(json) - len, "%c", is_object ? '}' : ']');
     return json;
@@ -339,8 +339,8 @@ START_TEST(openai_params_reads_stream_options_when_given)
     ck_assert(params.stream && params.usage_in_stream);
     accept(OPENAI_CHAT, "\"stream\":true,\"stream_options\":{}");
     ck_assert(!params.usage_in_stream);
-    refuse(OPENAI_CHAT, "\"stream_options\":{\"include_usage\":1}",
-           "stream_options.include_usage", "true or false");
+    refuse(OPENAI_CHAT, "\"stream_options\":{\"include_usage\":1}", "stream_options.include_usage",
+           "true or false");
     refuse(OPENAI_CHAT, "\"stream_options\":true", "stream_options", "an object");
     refuse(OPENAI_CHAT, "\"stream\":\"yes\"", "stream", "true or false");
 }
@@ -483,8 +483,8 @@ static const struct {
      "is required"},
     {"[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]", "messages[0].content[0].text",
      "is required"},
-    {"[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]",
-     "messages[0].content[0].type", "'image_url' is not supported by this version"},
+    {"[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]", "messages[0].content[0].type",
+     "'image_url' is not supported by this version"},
 };
 
 START_TEST(openai_params_names_the_place_when_a_message_is_wrong)
@@ -523,8 +523,7 @@ START_TEST(openai_params_reads_tokenize_when_any_of_its_names_is_used)
     ck_assert(read_json(OPENAI_TOKENIZE, "{\"content\":\"a\",\"add_special\":true}"));
     ck_assert(text_equals(params.prompt.text, TEXT("a")));
     ck_assert(read_json(OPENAI_TOKENIZE, "{\"text\":\"b\"}"));
-    ck_assert(read_json(OPENAI_TOKENIZE,
-                        "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}"));
+    ck_assert(read_json(OPENAI_TOKENIZE, "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}"));
     ck_assert_int_eq(params.prompt.kind, OPENAI_PROMPT_MESSAGES);
     ck_assert(!read_json(OPENAI_TOKENIZE, "{}"));
     ck_assert_str_eq(error.param, "prompt");

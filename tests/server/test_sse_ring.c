@@ -75,7 +75,7 @@ START_TEST(sse_ring_gives_back_every_byte_when_walked_at_random)
     unsigned state = 1;
     unsigned char next_in = 0;
     unsigned char next_out = 0;
-    for (int turn = 0; turn < 100000; turn++) {
+    for (int turn = 0; turn < 10000; turn++) {
         state = state * 1664525 + 1013904223;
         char piece[64];
         const size_t bytes = (state >> 16) % sizeof(piece);
@@ -88,9 +88,11 @@ START_TEST(sse_ring_gives_back_every_byte_when_walked_at_random)
             next_in = (unsigned char)(next_in + (fits ? bytes : 0));
         } else {
             const size_t count = sse_ring_take(&ring, piece, bytes);
+            bool in_order = true;
             for (size_t index = 0; index < count; index++) {
-                ck_assert_int_eq((unsigned char)piece[index], next_out++);
+                in_order = in_order && (unsigned char)piece[index] == next_out++;
             }
+            ck_assert(in_order);
         }
     }
 }
@@ -98,7 +100,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("sse_ring");
+    Suite *suite = suite_create("server/sse_ring");
     TCase *ring = tcase_create("ring");
     tcase_add_test(ring, sse_ring_frames_events_when_they_are_put);
     tcase_add_test(ring, sse_ring_refuses_an_event_whole_when_one_byte_is_missing);
@@ -106,7 +108,7 @@ int main(void)
     tcase_add_test(ring, sse_ring_gives_back_every_byte_when_walked_at_random);
     suite_add_tcase(suite, ring);
     SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
+    srunner_run_all(runner, CK_ENV);
     const int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

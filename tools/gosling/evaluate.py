@@ -2,8 +2,9 @@
 """Evaluates gosling.safetensors by greedy decoding, and records what the tests compare with.
 
 The bf16 weights are widened to float32 and everything is computed in float32, token by token. Every
-prompt comes from the held-out part of the corpus. The first prompts of each task go, with the
-model's own ids and top-2 margins, to the data file that the tests of the server read.
+prompt comes from the held-out part of the corpus. The first prompts of each task that were answered
+right go, with the model's own ids and top-2 margins, to the data file that the tests of the server
+read: there every answer is exact. The table counts all prompts.
 """
 
 import argparse
@@ -106,7 +107,7 @@ def main():
             question = record["messages"][-1]["content"]
             print(f"    {question!r}: {said!r}, right is {record['answer']!r}")
         if task in corpus.TASKS:
-            kept += [record for record, _ in records[:options.record_count]]
+            kept += right[:options.record_count]
     if options.records:
         with open(options.records, "w", encoding="utf-8", newline="\n") as file:
             for record in kept:
