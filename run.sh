@@ -46,7 +46,7 @@ build_binary() {
     else
         say "building into build/; this takes a minute or two"
     fi
-    logged "$build/build.log" ninja -C "$build"
+    logged "$build/build.log" ninja --quiet -C "$build"
 }
 
 # shellcheck disable=SC2086 # A list of words.

@@ -73,7 +73,7 @@ build_tree() {
     if [ ! -f "build-test/$name/build.ninja" ]; then
         meson setup "build-test/$name" "$@" >"$log" 2>&1 || { build_failed "$name"; return 1; }
     fi
-    ninja -C "build-test/$name" >>"$log" 2>&1 || { build_failed "$name"; return 1; }
+    ninja --quiet -C "build-test/$name" >>"$log" 2>&1 || { build_failed "$name"; return 1; }
 }
 
 build_failed() {
@@ -152,6 +152,8 @@ if [ "$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ]; then
 fi
 
 sanitized=(-Dbuildtype=debugoptimized -Db_lundef=false)
+# A build with sanitizers gets more time, and not the thousand prompts, which only take longer.
+sanitized_units=(--timeout-multiplier 4 --no-suite gosling)
 long_only=(-m 'not long')
 [ -z "$long" ] || long_only=()
 
@@ -167,11 +169,11 @@ if CC=clang build_tree clang --werror; then
     run_units clang
 fi
 if CC=gcc build_tree asan "${sanitized[@]}" -Db_sanitize=address,undefined; then
-    run_units asan
+    CK_TIMEOUT_MULTIPLIER=10 run_units asan "${sanitized_units[@]}"
     SKEIN_E2E_SLOWNESS=10 run_e2e asan -m short
 fi
 if CC=gcc build_tree tsan "${sanitized[@]}" -Db_sanitize=thread; then
-    run_units tsan --suite engine --suite server
+    CK_TIMEOUT_MULTIPLIER=20 run_units tsan "${sanitized_units[@]}" --suite engine --suite server
     SKEIN_E2E_SLOWNESS=20 run_e2e tsan -m short
 fi
 if find_nvcc; then

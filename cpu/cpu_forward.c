@@ -411,10 +411,9 @@ const float *cpu_forward_logits(struct cpu_forward *forward, const uint32_t *row
 static float *take_floats(struct cpu_forward *forward, size_t count)
 {
     const size_t bytes = (count * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    float *piece =
-        forward->memory == NULL ? NULL : (float *)(void *)((char *)forward->memory + forward->bytes);
+    char *piece = forward->memory == NULL ? NULL : (char *)forward->memory + forward->bytes;
     forward->bytes += bytes;
-    return piece;
+    return (float *)(void *)piece;
 }
 
 static void lay_out(struct cpu_forward *forward)

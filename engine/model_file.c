@@ -97,8 +97,9 @@ static enum error_code index_tensors(struct model_file *file, struct error *erro
 {
     file->sorted = arena_alloc(&file->arena, file->tensor_count * sizeof(*file->sorted));
     if (file->sorted == NULL) {
-        return error_set(error, ERROR_OUT_OF_MEMORY, "%.200s: no memory for the index of %u tensors",
-                         file->name, file->tensor_count);
+        return error_set(error, ERROR_OUT_OF_MEMORY,
+                         "%.200s: no memory for the index of %u tensors", file->name,
+                         file->tensor_count);
     }
     for (uint32_t index = 0; index < file->tensor_count; index++) {
         file->sorted[index] = &file->tensors[index];

@@ -87,8 +87,9 @@ static enum error_code read_dtype(const struct model_file *file, const cJSON *en
             return ERROR_NONE;
         }
     }
-    return error_set(error, ERROR_CORRUPT, "%.200s: tensor %s: dtype %.16s, supported: BF16, F16, F32",
-                     file->name, model_name_show(text_from(entry->string)).text,
+    return error_set(error, ERROR_CORRUPT,
+                     "%.200s: tensor %s: dtype %.16s, supported: BF16, F16, F32", file->name,
+                     model_name_show(text_from(entry->string)).text,
                      model_name_show(text_from(dtype->valuestring)).text);
 }
 

@@ -193,7 +193,8 @@ static enum error_code refuse_architecture(const struct model_file *file, struct
         for (uint32_t index = 0; index < model_file_tensor_count(file); index++) {
             const struct text name = model_file_tensor_at(file, index)->name;
             if (memmem(name.bytes, name.len, part, strlen(part)) != NULL) {
-                return error_set(error, ERROR_CORRUPT, "%.200s: tensor %.*s: this is %s; " SUPPORTED,
+                return error_set(error, ERROR_CORRUPT,
+                                 "%.200s: tensor %.*s: this is %s; " SUPPORTED,
                                  model_file_name(file), (int)(name.len < 80 ? name.len : 80),
                                  name.bytes, strangers[row].architecture);
             }

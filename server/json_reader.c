@@ -485,27 +485,36 @@ static struct text source_of(const struct json_reader *reader, struct json_value
     return (struct text){0};
 }
 
+static bool is_plain_integer(struct text number)
+{
+    for (size_t at = 0; at < number.len; at++) {
+        if (strchr(".eE", number.bytes[at]) != NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
 enum error_code json_reader_bits(struct json_reader *reader, struct json_value value,
                                  uint64_t *value_out, struct error *error)
 {
-    int64_t integer;
-    const enum error_code code = json_reader_expect(reader, value, JSON_TYPE_NUMBER, error);
+    int64_t integer = 0;
+    enum error_code code = json_reader_expect(reader, value, JSON_TYPE_NUMBER, error);
     if (code != ERROR_NONE) {
         return code;
     }
     const double number = value.node->valuedouble;
     if (fabs(number) < EXACT_MAX) {
-        const enum error_code small = json_reader_integer(reader, value, -(INT64_C(1) << 53),
-                                                          INT64_C(1) << 53, &integer, error);
+        code = json_reader_integer(reader, value, INT64_MIN, INT64_MAX, &integer, error);
         *value_out = (uint64_t)integer;
-        return small;
+        return code;
     }
     const struct text source = source_of(reader, value);
     if (text_to_int64(source, &integer)) {
         *value_out = (uint64_t)integer;
     } else if (!text_to_uint64(source, value_out)) {
         /* Written with a point or an exponent, or out of range. */
-        if (!(number >= -0x1p63 && number < 0x1p64)) {
+        if (is_plain_integer(source) || !(number >= -0x1p63 && number < 0x1p64)) {
             return json_reader_fail(reader, value, NULL, ERROR_INVALID_ARGUMENT, error,
                                     "%.20g, allowed -2^63 to 2^64 - 1", number);
         }

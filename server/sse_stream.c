@@ -80,7 +80,8 @@ static bool make_room(struct http_exchange_record *record, size_t bytes)
 /* Headers that keep proxies from storing or collecting the stream. */
 static bool add_stream_headers(struct MHD_Response *response)
 {
-    return MHD_add_response_header(response, "Content-Type", "text/event-stream") == MHD_YES &&
+    return MHD_add_response_header(response, "Content-Type", "text/event-stream; charset=utf-8") ==
+               MHD_YES &&
            MHD_add_response_header(response, "Cache-Control", "no-cache") == MHD_YES &&
            MHD_add_response_header(response, "X-Accel-Buffering", "no") == MHD_YES;
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
+ * tests/conformance/backend_conformance.c - the suite, and the cases that know the right numbers.
+ *
  * At stake: that a backend computes RWKV-7, and nothing that merely looks like it. Shown by:
  * a miniature model whose weights are a formula and whose logits and states are known in float64,
  * and by deliberate mistakes that the same comparison must reject. */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
+ * tests/conformance/conformance_outputs.c - cases about tokens, scores and ends.
+ *
  * At stake: what comes out of a step: drawn tokens, scores, ends. Shown by: the known greedy
  * answer of the golden model under every chunking and company, scores against float64, and rows
  * that ended and must write nothing more. */

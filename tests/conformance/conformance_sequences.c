@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
+ * tests/conformance/conformance_sequences.c - cases about chunks, company, slots and order.
+ *
  * At stake: that a sequence is alone with its state, however it is cut and whoever runs beside it.
  * Shown by: the same prompts alone and packed, whole and in pieces, in any slot and order; results
  * are compared bit by bit. */

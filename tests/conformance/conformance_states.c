@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
+ * tests/conformance/conformance_states.c - cases about starting, forking and saving states.
+ *
  * At stake: states as things: begun, forked, saved, restored, and never copied without need.
  * Shown by: continuations from a copy that equal the uninterrupted run bit by bit, by slots filled
  * with rubbish before they are used again, and by the counter of copied bytes. */

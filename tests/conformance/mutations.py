@@ -124,7 +124,8 @@ def run_test(work, mutation):
     """Returns (exit status, names of the tests that failed)."""
     case = {"CK_RUN_CASE": mutation.case} if mutation.case else {}
     executable, *arguments = mutation.program
-    done = run([str(work / "build" / executable), *arguments], work, CK_DEFAULT_TIMEOUT="60", **case)
+    command = [str(work / "build" / executable), *arguments]
+    done = run(command, work, CK_DEFAULT_TIMEOUT="60", **case)
     failed = re.findall(r"^[^:\n]+:\d+:[FE]:[^:\n]+:(\w+):", done.stdout, re.MULTILINE)
     return done.returncode, set(failed)
 

@@ -22,7 +22,7 @@ enum { BACKENDS_MAX = 5 };
 static struct conformance_backend backends[BACKENDS_MAX];
 
 /* f32 throughout: errors of 4e-6 were measured against float64; 5e-5 leaves room for other orders
- * of summation and rejects every known mistake, the smallest of which is off by 3e-4. */
+ * of summation and rejects every known mistake, the smallest of which is off by 3e-3. */
 static void add_backend(const char *name, const struct cpu_kernels *kernels, uint32_t thread_count,
                         const struct conformance_backend *twin,
                         struct conformance_backend *backend)

@@ -45,7 +45,8 @@ def vector(name, count, centre, exponent):
 
 
 def make_weights():
-    w = {"emb.weight": matrix("emb.weight", (V, C), 7), "head.weight": matrix("head.weight", (V, C), 9)}
+    w = {"emb.weight": matrix("emb.weight", (V, C), 7),
+         "head.weight": matrix("head.weight", (V, C), 9)}
     norms = ["blocks.0.ln0", "ln_out"]
     for i in range(L):
         block, att, ffn = f"blocks.{i}.", f"blocks.{i}.att.", f"blocks.{i}.ffn."
@@ -99,7 +100,8 @@ def time_mix(w, i, x, state, v_first):
     r, k, v, decay, a = (u.reshape(H, N) for u in (r, k, v, decay, a))
     s = state[i][1]
     removed = np.einsum("hvk,hk->hv", s, -kk)
-    s = s * decay[:, None, :] + removed[:, :, None] * (kk * a)[:, None, :] + v[:, :, None] * k[:, None, :]
+    s = s * decay[:, None, :]
+    s = s + removed[:, :, None] * (kk * a)[:, None, :] + v[:, :, None] * k[:, None, :]
     state[i][1] = s
     y = norm(np.einsum("hvk,hk->hv", s, r), w, p + "ln_x", 64e-5)
     bonus = ((r * k * w[p + "r_k"].reshape(H, N)).sum(1, keepdims=True) * v).reshape(-1)
@@ -130,7 +132,8 @@ def checksums(state_of_layer):
     att_prev, s, ffn_prev = state_of_layer
     flat = s.reshape(-1)
     weights = np.arange(flat.size) % 7 - 3
-    return [att_prev.sum(), ffn_prev.sum(), flat.sum(), np.sqrt((flat * flat).sum()), (flat * weights).sum()]
+    root = np.sqrt((flat * flat).sum())
+    return [att_prev.sum(), ffn_prev.sum(), flat.sum(), root, (flat * weights).sum()]
 
 
 def rows(values):
@@ -156,6 +159,7 @@ def main():
     for _ in range(24):
         greedy.append(int(np.argmax(last)))
         last = step(w, greedy[-1], state)
+    points = ", ".join(map(str, STATES_AFTER))
     print(f"""/* SPDX-License-Identifier: Apache-2.0
  *
  * tests/data/golden_expected.h - what the golden model must answer; written by golden_model.py.
@@ -176,9 +180,9 @@ static const double golden_logits[{TOKEN_COUNT}][{V}] = {{
 {rows(logits)}
 }};
 
-/* Per layer after tokens {", ".join(map(str, STATES_AFTER))}: sum of att_prev, sum of ffn_prev, and of S: sum, root of
+/* Per layer after tokens {points}: sum of att_prev, sum of ffn_prev, and of S: sum, root of
  * the sum of squares, sum weighted by (index % 7 - 3). */
-static const uint32_t golden_states_after[{len(STATES_AFTER)}] = {{{", ".join(map(str, STATES_AFTER))}}};
+static const uint32_t golden_states_after[{len(STATES_AFTER)}] = {{{points}}};
 static const double golden_state_sums[{len(STATES_AFTER)} * {L}][5] = {{
 {rows(sums)}
 }};

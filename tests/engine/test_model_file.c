@@ -125,7 +125,7 @@ START_TEST(model_file_refuses_when_a_tensor_lies)
     assert_header_refused(ONE("\"F32\"", "[1,1,1,1,1,1,1,1,1]", "[0,4]"), 4, "dimensions");
     assert_header_refused(ONE("\"F32\"", "[4294967296,4294967296]", "[0,4]"), 4, "64 bits");
     assert_header_refused(ONE("\"F32\"", "[4611686018427387904]", "[0,4]"), 4, "whole number");
-    assert_header_refused(ONE("\"F32\"", "[1]", "[0,8]"), 8, "hold 8 bytes, shape and dtype need 4");
+    assert_header_refused(ONE("\"F32\"", "[1]", "[0,8]"), 8, "8 bytes, shape and dtype need 4");
     assert_header_refused(ONE("\"F32\"", "[1]", "[4,0]"), 4, "ends before");
     assert_header_refused(ONE("\"F32\"", "[1]", "[0]"), 4, "data_offsets is not");
     assert_header_refused(ONE("\"F32\"", "[1]", "[0,4,8]"), 4, "data_offsets is not");

@@ -146,9 +146,9 @@ static void append_value(struct writer *writer, double value)
         half = (uint16_t)(single == 0.0f ? sign
                                          : sign | (uint32_t)exponent << 10 | (bits >> 13 & 0x3ffu));
     }
-    const size_t bytes = writer->options->type == TENSOR_F32 ? sizeof(single) : sizeof(half);
-    memcpy(writer->data + writer->data_bytes,
-           writer->options->type == TENSOR_F32 ? (const void *)&single : (const void *)&half, bytes);
+    const bool is_f32 = writer->options->type == TENSOR_F32;
+    const size_t bytes = is_f32 ? sizeof(single) : sizeof(half);
+    memcpy(writer->data + writer->data_bytes, is_f32 ? (const void *)&single : &half, bytes);
     writer->data_bytes += bytes;
 }
 

@@ -110,8 +110,8 @@ def _chunked(x):
 def _wkv_prepare(r, log_w, k, v, a, b):
     """What each chunk does to the state and to its own rows, all chunks at once.
 
-    Inputs [B][T][H][N], T a multiple of C. Factors are taken around the middle row: |log w| < 0.607,
-    so no exponent exceeds 10.
+    Inputs [B][T][H][N], T a multiple of C. Factors are taken around the middle row: |log w| is
+    below 0.607, so no exponent exceeds 10.
     """
     r, log_w, k, v, a, b = (_chunked(x) for x in (r, log_w, k, v, a, b))
     g = log_w.cumsum(-2)

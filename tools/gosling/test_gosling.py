@@ -141,7 +141,7 @@ class Vocabulary(unittest.TestCase):
     def test_any_bytes_round_trip(self):
         rng = random.Random(2)
         for _ in range(200):
-            data = bytes(rng.choices(range(256), k=50)) + b"\n\nUser: What is my name?\n\nAssistant:"
+            data = bytes(rng.choices(range(256), k=50)) + b"\n\nUser: What is my name?\n\n"
             self.assertEqual(data, vocabulary.decode(vocabulary.encode(data)))
 
     def test_file_lists_every_id_with_its_length(self):
@@ -166,6 +166,7 @@ class Model(unittest.TestCase):
         import model as rwkv7
 
         torch.manual_seed(4)
+        torch.set_num_threads(1)
         self.rwkv7 = rwkv7
         self.model = rwkv7.Gosling(64, layers=3, d=128, f=256, ranks=(8, 8, 8, 16)).double()
         with torch.no_grad():

@@ -162,7 +162,7 @@ def exact_share(model, rows, device):
     return dict(zip(corpus.TASKS, right.tolist()))
 
 
-def report(shares):
+def percentages(shares):
     return " ".join(f"{task} {100 * share:.1f}" for task, share in shares.items())
 
 
@@ -221,7 +221,8 @@ def main():
             optimizer.step()
             optimizer.zero_grad()
 
-        loss_sum, loss_count, tokens = loss_sum + loss.detach(), loss_count + 1, tokens + ids.numel()
+        loss_sum, loss_count = loss_sum + loss.detach(), loss_count + 1
+        tokens += ids.numel()
         if now - marked > 5 or step in (0, 3):
             loss = float(loss_sum) / loss_count  # waits for the device
             now = time.monotonic()
@@ -232,7 +233,7 @@ def main():
             )
             loss_sum, loss_count, tokens, marked = 0.0, 0, 0, now
             if now - tested > TEST_EVERY_S:
-                print("exact %: " + report(exact_share(model, rows, device)), flush=True)
+                print("exact %: " + percentages(exact_share(model, rows, device)), flush=True)
                 marked = tested = time.monotonic()
 
     os.makedirs(options.out, exist_ok=True)
@@ -242,9 +243,8 @@ def main():
     if device == "cuda":
         print(f"peak device memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
     written = rwkv7.load(path).to(device)
-    print("as written, exact %: " + report(exact_share(written, rows, device)))
+    print("as written, exact %: " + percentages(exact_share(written, rows, device)))
     print(f"{step} steps, {time.monotonic() - began:.0f} s")
-    os._exit(0)  # the batch makers need no farewell
 
 
 if __name__ == "__main__":
