@@ -28,3 +28,6 @@ bool command_load_config(struct config *config, struct config_input *input, cons
 
 /* Prints "skein: message" on stderr and returns the code. */
 enum exit_code command_fail(enum exit_code code, const char *message);
+
+/* As command_fail, with the exit code that the error's code stands for. */
+enum exit_code command_fail_with(const struct error *error);

@@ -138,12 +138,9 @@ int command_run(int argc, char **argv)
     if (config.origins[CONFIG_OPTION_log_level].source == CONFIG_SOURCE_DEFAULT) {
         log_configure(LOG_WARN, config.log_format);
     }
-    if (runtime_open(&config, &runtime, &exit_code, &error) != ERROR_NONE) {
-        command_fail(exit_code, error.message);
-        goto out;
-    }
-    if (answer(&config, &runtime, raw.value != NULL, &arena, &error) != ERROR_NONE) {
-        exit_code = command_fail(EXIT_CODE_FAILURE, error.message);
+    if (runtime_open(&config, &runtime, &error) != ERROR_NONE ||
+        answer(&config, &runtime, raw.value != NULL, &arena, &error) != ERROR_NONE) {
+        exit_code = command_fail_with(&error);
     }
 out:
     arena_reset(&arena);

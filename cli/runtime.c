@@ -51,9 +51,8 @@ static bool find_vocabulary(const struct config *config, char *path, size_t capa
 }
 
 enum error_code runtime_open_tokenizer(const struct config *config, struct runtime *runtime,
-                                       enum exit_code *exit_code_out, struct error *error)
+                                       struct error *error)
 {
-    *exit_code_out = EXIT_CODE_MODEL;
     if (config->vocab == NULL && config->model == NULL) {
         return tokenizer_open_memory(gosling_vocabulary(), "the built-in vocabulary",
                                      &runtime->tokenizer, error);
@@ -62,7 +61,6 @@ enum error_code runtime_open_tokenizer(const struct config *config, struct runti
     if (config->vocab != NULL) {
         snprintf(path, sizeof path, "%s", config->vocab);
     } else if (!find_vocabulary(config, path, sizeof path)) {
-        *exit_code_out = EXIT_CODE_USAGE;
         return error_set(error, ERROR_NOT_FOUND,
                          "no vocabulary: put " WORLD_VOCABULARY " (it is in the Python package "
                          "\"rwkv\") beside the model or name it with --vocab");
@@ -114,40 +112,39 @@ static uint32_t thread_count(const struct config *config)
 }
 
 static enum error_code open_model(const struct config *config, struct runtime *runtime,
-                                  enum exit_code *exit_code_out, struct error *error)
+                                  struct error *error)
 {
-    *exit_code_out = EXIT_CODE_MODEL;
     const struct text weights = gosling_weights();
     const enum error_code code =
         config->model == NULL
             ? model_file_open_memory(weights.bytes, weights.len, "the built-in model",
                                      &runtime->file, error)
             : model_file_open(config->model, &runtime->file, error);
-    if (code != ERROR_NONE) {
-        if (code == ERROR_NOT_FOUND) {
-            *exit_code_out = EXIT_CODE_USAGE;
-        }
-        return code;
-    }
-    return model_spec_read(runtime->file, &runtime->spec, error);
+    return code != ERROR_NONE ? code : model_spec_read(runtime->file, &runtime->spec, error);
 }
 
-static enum error_code check_vocabulary(const struct runtime *runtime, struct error *error)
+static enum error_code check_vocabulary(const struct config *config,
+                                        const struct runtime *runtime, struct error *error)
 {
     const uint32_t token_count = tokenizer_token_count(runtime->tokenizer);
-    if (token_count <= runtime->spec.V) {
-        return ERROR_NONE;
+    if (token_count > runtime->spec.V) {
+        return error_set(error, ERROR_CORRUPT,
+                         "the vocabulary has the token id %u, the model only %u rows: give the "
+                         "vocabulary the model was trained with as --vocab",
+                         token_count - 1, runtime->spec.V);
     }
-    return error_set(error, ERROR_CORRUPT,
-                     "the vocabulary has the token id %u, the model only %u rows: give the "
-                     "vocabulary the model was trained with as --vocab",
-                     token_count - 1, runtime->spec.V);
+    if (config->doc_start_token != CONFIG_UNSET &&
+        !tokenizer_has(runtime->tokenizer, config->doc_start_token)) {
+        return error_set(error, ERROR_INVALID_ARGUMENT,
+                         "--doc-start-token %lld is not a token of this vocabulary",
+                         (long long)config->doc_start_token);
+    }
+    return ERROR_NONE;
 }
 
 static enum error_code open_backend(const struct config *config, struct runtime *runtime,
-                                    enum exit_code *exit_code_out, struct error *error)
+                                    struct error *error)
 {
-    *exit_code_out = EXIT_CODE_DEVICE;
     if (config->device == CONFIG_DEVICE_CUDA) {
         return error_set(error, ERROR_DEVICE,
                          "--device cuda: this build has no CUDA backend; use --device cpu");
@@ -168,18 +165,18 @@ static enum error_code open_backend(const struct config *config, struct runtime 
 }
 
 enum error_code runtime_open(const struct config *config, struct runtime *runtime,
-                             enum exit_code *exit_code_out, struct error *error)
+                             struct error *error)
 {
     *runtime = (struct runtime){.is_gosling = config->model == NULL};
-    enum error_code code = open_model(config, runtime, exit_code_out, error);
+    enum error_code code = open_model(config, runtime, error);
     if (code == ERROR_NONE) {
-        code = runtime_open_tokenizer(config, runtime, exit_code_out, error);
+        code = runtime_open_tokenizer(config, runtime, error);
     }
     if (code == ERROR_NONE) {
-        code = check_vocabulary(runtime, error);
+        code = check_vocabulary(config, runtime, error);
     }
     if (code == ERROR_NONE) {
-        code = open_backend(config, runtime, exit_code_out, error);
+        code = open_backend(config, runtime, error);
     }
     if (code != ERROR_NONE) {
         return code;

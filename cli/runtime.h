@@ -22,14 +22,13 @@ struct runtime {
     double temperature, top_p;      /* Of requests that name none. */
 };
 
-/* Opens everything. On failure the message says what to do, *exit_code_out what to exit with, and
- * runtime_close may still be called. */
+/* Opens all. NOT_FOUND, CORRUPT, TOO_LARGE: model or vocabulary. DEVICE: the one asked for is
+ * not there. OUT_OF_MEMORY. The message says what to do; runtime_close may still be called. */
 WARN_UNUSED enum error_code runtime_open(const struct config *config, struct runtime *runtime,
-                                         enum exit_code *exit_code_out, struct error *error);
+                                         struct error *error);
 
 /* Opens the vocabulary alone, by the same search. */
 WARN_UNUSED enum error_code runtime_open_tokenizer(const struct config *config,
                                                    struct runtime *runtime,
-                                                   enum exit_code *exit_code_out,
                                                    struct error *error);
 void runtime_close(struct runtime *runtime);

@@ -76,10 +76,7 @@ static enum exit_code serve(const struct config *config, struct runtime *runtime
     if (code == ERROR_NONE) {
         return EXIT_CODE_CLEAN;
     }
-    const enum exit_code exit_code = code == ERROR_DEVICE             ? EXIT_CODE_DEVICE
-                                     : code == ERROR_INVALID_ARGUMENT ? EXIT_CODE_USAGE
-                                                                      : EXIT_CODE_FAILURE;
-    return command_fail(exit_code, error.message);
+    return command_fail_with(&error);
 }
 
 int command_serve(int argc, char **argv)
@@ -98,11 +95,8 @@ int command_serve(int argc, char **argv)
         goto out;
     }
     config_log_effective(&config);
-    if (runtime_open(&config, &runtime, &exit_code, &error) != ERROR_NONE) {
-        command_fail(exit_code, error.message);
-        goto out;
-    }
-    exit_code = serve(&config, &runtime);
+    exit_code = runtime_open(&config, &runtime, &error) == ERROR_NONE ? serve(&config, &runtime)
+                                                                      : command_fail_with(&error);
 out:
     runtime_close(&runtime);
     config_deinit(&config);

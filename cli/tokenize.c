@@ -81,8 +81,8 @@ int command_tokenize(int argc, char **argv)
         exit_code = command_fail(EXIT_CODE_USAGE, "tokenize takes one text: put it in quotes");
         goto out;
     }
-    if (runtime_open_tokenizer(&config, &runtime, &exit_code, &error) != ERROR_NONE) {
-        command_fail(exit_code, error.message);
+    if (runtime_open_tokenizer(&config, &runtime, &error) != ERROR_NONE) {
+        exit_code = command_fail_with(&error);
         goto out;
     }
     const struct text text = input_text(&config, &arena);

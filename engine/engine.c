@@ -27,7 +27,6 @@ struct engine_command {
 };
 
 enum {
-    COMMANDS_PER_TURN = 64, /* Bounds the events that one turn can post. */
     MESSAGE_OVERHEAD_BYTES = 16,
     ENDED_BYTES = sizeof(struct generation_event) + MESSAGE_OVERHEAD_BYTES,
     SCORE_BYTES = ENDED_BYTES + LIMIT_TOP_LOGPROBS * sizeof(struct sampled_alternative),
@@ -35,17 +34,21 @@ enum {
     FULL_MAILBOX_WAIT_NS = 1000 * 1000,
 };
 
-/* The most bytes of events that one turn can post: every slot releases its largest text and ends;
- * every row scores a token; everything in the queue, and every command taken, ends with all its
- * choices. */
+/* The most bytes of events of a request that ends before it began: all its choices end. */
+static size_t refusal_bytes(const struct engine *engine)
+{
+    const uint32_t slot_count = engine->backend->slot_count;
+    return (slot_count < LIMIT_CHOICES ? slot_count : LIMIT_CHOICES) * (size_t)ENDED_BYTES;
+}
+
+/* The most bytes of events that one turn can post besides its commands' refusals: every slot
+ * releases its largest text and ends, every row scores a token, everything in the queue ends. */
 static size_t turn_event_bytes(const struct engine *engine)
 {
     const size_t slot_bytes = GENERATION_EVENT_BYTES_MAX + MESSAGE_OVERHEAD_BYTES + ENDED_BYTES;
-    const uint32_t slot_count = engine->backend->slot_count;
-    const size_t choices = slot_count < LIMIT_CHOICES ? slot_count : LIMIT_CHOICES;
-    const size_t refused = ((size_t)engine->options.queue_max + COMMANDS_PER_TURN) * choices;
     const size_t scores = engine->backend->row_count_max * SCORE_BYTES;
-    return slot_count * slot_bytes + scores + refused * ENDED_BYTES;
+    return engine->backend->slot_count * slot_bytes + scores +
+           engine->options.queue_max * refusal_bytes(engine);
 }
 
 static enum error_code allocate(struct engine *engine, struct error *error)
@@ -137,16 +140,18 @@ static void take_command(struct engine *engine, const struct engine_command *com
     }
 }
 
+/* Takes all commands, as far as there is room for what they may end. */
 static bool take_commands(struct engine *engine)
 {
+    const size_t needed = engine->turn_event_bytes + refusal_bytes(engine);
     struct engine_command command;
-    uint32_t taken = 0;
-    while (taken < COMMANDS_PER_TURN &&
+    bool taken = false;
+    while (mailbox_space(engine->events) >= needed &&
            mailbox_take(engine->commands, &command, sizeof command) > 0) {
         take_command(engine, &command);
-        taken++;
+        taken = true;
     }
-    return taken > 0;
+    return taken;
 }
 
 bool engine_turn(struct engine *engine)

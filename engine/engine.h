@@ -67,5 +67,5 @@ const struct generation_event *engine_take_event(struct engine *engine, void *bu
 const struct engine_stats *engine_stats(const struct engine *engine);
 
 /* One turn of the engine thread's loop, for callers without that thread: takes all commands,
- * advances at most one step. Returns false when there was nothing to do. Never after engine_start. */
+ * advances at most one step. False when there was nothing to do. Never after engine_start. */
 bool engine_turn(struct engine *engine);

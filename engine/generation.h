@@ -26,7 +26,7 @@ struct generation_request {
     uint32_t stop_count;            /* <= LIMIT_STOP_STRINGS + 2. */
     uint32_t stops_included;        /* The first so many stop strings stay in the text. */
     bool every_token_wanted;        /* A TEXT event also for a token without text. */
-    bool prompt_scored;             /* A PROMPT event for every token of the prompt but the first. */
+    bool prompt_scored;             /* A PROMPT event for every prompt token but the first. */
     uint64_t queue_timeout_ns;      /* Longest wait for a slot; 0: no limit. */
 };
 

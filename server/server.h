@@ -37,7 +37,8 @@ struct server_options {
 struct server;
 
 /* Opens the loop, the listening socket and the HTTP daemon. IO: the address is taken or not ours;
- * the message names it and says what to do. INVALID_ARGUMENT: unreadable key file. */
+ * the message names it and says what to do. INVALID_ARGUMENT: unreadable key file, unknown host, or
+ * one that others can reach and no key. */
 WARN_UNUSED enum error_code server_open(const struct server_options *options,
                                         struct server **server_out, struct error *error);
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints held-out prompts with their right answers as JSON lines: what evaluate.py asks, unselected.
+"""Prints held-out prompts with right answers as JSON lines: what evaluate.py asks, unselected.
 
 tests/gosling/test_gosling.c judges the server's engine by such a file. Standard library only.
 """
