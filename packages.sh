@@ -7,7 +7,7 @@
 
 # To build and serve.
 build_packages="gcc libc6-dev meson ninja-build pkg-config \
-libuv1-dev libmicrohttpd-dev libcjson-dev libinih-dev libsodium-dev"
+libuv1-dev libmicrohttpd-dev libcjson-dev libinih-dev libsodium-dev zlib1g-dev"
 
 # To run every test; libclang-rt is clang's sanitizers and libFuzzer.
 test_packages="check clang libclang-rt-14-dev python3-venv"

@@ -73,7 +73,7 @@ build_tree() {
     if [ ! -f "build-test/$name/build.ninja" ]; then
         meson setup "build-test/$name" "$@" >"$log" 2>&1 || { build_failed "$name"; return 1; }
     fi
-    ninja --quiet -C "build-test/$name" >>"$log" 2>&1 || { build_failed "$name"; return 1; }
+    ninja --quiet -C "build-test/$name" >"$log" 2>&1 || { build_failed "$name"; return 1; }
 }
 
 build_failed() {

@@ -19,6 +19,10 @@ enum {
     LIMIT_LOGIT_BIAS = 1024,         /* Entries; copied into the slot. */
     LIMIT_TOP_LOGPROBS = 20,         /* OpenAI's limit for chat. */
     LIMIT_CHOICES = 128,             /* OpenAI's limit for n; --max-n may lower it. */
+    LIMIT_PROMPTS = 128,             /* Of one completion; each gets n answers. */
+    LIMIT_ECHO_BYTES = 128 * 1024,   /* Prompts echoed in a stream: they leave at once, and the
+                                        ring holds them also when JSON makes six bytes of each. */
+    LIMIT_ECHO_TOKENS = 1024,        /* The same with logprobs. */
 
     /* Tokens. */
     LIMIT_TOKEN_BYTES = 1024,        /* Longest token text; World's longest has 128. */
@@ -53,4 +57,5 @@ enum {
 };
 
 _Static_assert(LIMIT_STREAM_RING_BYTES >= 4 * LIMIT_TOKEN_BYTES, "a ring holds several events");
+_Static_assert(6 * LIMIT_ECHO_BYTES < LIMIT_STREAM_BACKLOG_BYTES, "an echo fits the backlog");
 _Static_assert(LIMIT_STEP_ROWS <= INT32_MAX, "row counts fit 32 bits");

@@ -97,7 +97,8 @@ static enum error_code answer(const struct config *config, struct runtime *runti
         request.stop_count = chat_template_stops(runtime->chat_template, &request.stops);
     }
     struct engine *engine = NULL;
-    const struct engine_options options = {.queue_max = 1};
+    const struct engine_options options = {
+        .queue_max = 1, .initial_state = runtime->initial_state.state};
     code = engine_open(&options, runtime->backend, runtime->tokenizer, &engine, error);
     if (code == ERROR_NONE) {
         code = engine_submit(engine, &request, error);

@@ -11,31 +11,33 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "cli/progress.h"
 #include "cpu/cpu_backend.h"
 #include "models/gosling/gosling.h"
 
 enum {
     CPU_SLOTS_DEFAULT = 64,
+    WARM_UP_BYTES_MIN = 64 << 20, /* Smaller files are read before anybody notices. */
     CPU_STEP_ROWS = 512, /* Activations of a step stay within tens of megabytes at 7.2B. */
 };
 
 #define WORLD_VOCABULARY "rwkv_vocab_v20230424.txt"
 
 /* Where the World vocabulary may be: beside the model, beside the binary, where it is installed. */
-static bool find_vocabulary(const struct config *config, char *path, size_t capacity)
+bool runtime_find_vocabulary(const char *model_path, char *path, size_t capacity)
 {
     char binary[PATH_MAX] = "";
     char model[PATH_MAX] = "";
     if (readlink("/proc/self/exe", binary, sizeof binary - 1) < 0) {
         binary[0] = '\0';
     }
-    snprintf(model, sizeof model, "%s", config->model);
+    snprintf(model, sizeof model, "%s", model_path);
     const char *binary_folder = dirname(binary);
     const char *model_folder = dirname(model);
     const struct {
         const char *folder, *below;
     } places[] = {
-        {config->model, "/"},
+        {model_path, "/"},
         {model_folder, "/"},
         {binary_folder, "/vocab/"},
         {binary_folder, "/../share/skein/"},
@@ -60,7 +62,7 @@ enum error_code runtime_open_tokenizer(const struct config *config, struct runti
     char path[2 * PATH_MAX];
     if (config->vocab != NULL) {
         snprintf(path, sizeof path, "%s", config->vocab);
-    } else if (!find_vocabulary(config, path, sizeof path)) {
+    } else if (!runtime_find_vocabulary(config->model, path, sizeof path)) {
         return error_set(error, ERROR_NOT_FOUND,
                          "no vocabulary: put " WORLD_VOCABULARY " (it is in the Python package "
                          "\"rwkv\") beside the model or name it with --vocab");
@@ -111,16 +113,43 @@ static uint32_t thread_count(const struct config *config)
     return sched_getaffinity(0, sizeof cores, &cores) == 0 ? (uint32_t)CPU_COUNT(&cores) : 1;
 }
 
-static enum error_code open_model(const struct config *config, struct runtime *runtime,
-                                  struct error *error)
+enum error_code runtime_open_model(const char *path, struct runtime *runtime,
+                                   struct error *error)
 {
     const struct text weights = gosling_weights();
     const enum error_code code =
-        config->model == NULL
-            ? model_file_open_memory(weights.bytes, weights.len, "the built-in model",
-                                     &runtime->file, error)
-            : model_file_open(config->model, &runtime->file, error);
+        path == NULL ? model_file_open_memory(weights.bytes, weights.len, "the built-in model",
+                                              &runtime->file, error)
+                     : model_file_open(path, &runtime->file, error);
     return code != ERROR_NONE ? code : model_spec_read(runtime->file, &runtime->spec, error);
+}
+
+static enum tuned_state_layout layout_of(const struct config *config)
+{
+    switch (config->state_layout) {
+    case CONFIG_STATE_LAYOUT_AUTO:
+        return TUNED_STATE_AUTO;
+    case CONFIG_STATE_LAYOUT_VK:
+        return TUNED_STATE_VALUE_KEY;
+    case CONFIG_STATE_LAYOUT_KV:
+        return TUNED_STATE_KEY_VALUE;
+    }
+    return TUNED_STATE_AUTO;
+}
+
+enum error_code runtime_open_initial_state(const struct config *config, struct runtime *runtime,
+                                           struct error *error)
+{
+    const enum error_code code =
+        tuned_state_open(config->state, runtime->file, &runtime->spec, layout_of(config),
+                         &runtime->initial_state, error);
+    if (code == ERROR_NONE && runtime->initial_state.state != NULL) {
+        const bool is_vk = runtime->initial_state.layout == TUNED_STATE_VALUE_KEY;
+        log_event(LOG_INFO, "model", "new sequences begin with a tuned state",
+                  LOG_S("file", config->state != NULL ? config->state : config->model),
+                  LOG_S("layout", is_vk ? "vk" : "kv"));
+    }
+    return code;
 }
 
 static enum error_code check_vocabulary(const struct config *config,
@@ -168,7 +197,10 @@ enum error_code runtime_open(const struct config *config, struct runtime *runtim
                              struct error *error)
 {
     *runtime = (struct runtime){.is_gosling = config->model == NULL};
-    enum error_code code = open_model(config, runtime, error);
+    enum error_code code = runtime_open_model(config->model, runtime, error);
+    if (code == ERROR_NONE) {
+        code = runtime_open_initial_state(config, runtime, error);
+    }
     if (code == ERROR_NONE) {
         code = runtime_open_tokenizer(config, runtime, error);
     }
@@ -193,6 +225,41 @@ void runtime_close(struct runtime *runtime)
 {
     backend_close(runtime->backend);
     tokenizer_close(runtime->tokenizer);
+    tuned_state_close(&runtime->initial_state);
     model_spec_deinit(&runtime->spec);
     model_file_close(runtime->file);
+}
+
+uint32_t runtime_verify(const struct runtime *runtime)
+{
+    struct progress progress;
+    size_t checked_bytes = 0;
+    progress_begin(&progress, "comparing checksums");
+    const uint32_t difference_count =
+        model_file_verify(runtime->file, progress_report, &progress, &checked_bytes);
+    progress_end(&progress);
+    if (checked_bytes == 0) {
+        log_event(LOG_INFO, "model", "the file carries no checksums to compare",
+                  LOG_S("file", model_file_name(runtime->file)),
+                  LOG_S("format", model_file_format_text(runtime->file)));
+    } else {
+        log_event(difference_count == 0 ? LOG_INFO : LOG_WARN, "model", "checksums compared",
+                  LOG_S("file", model_file_name(runtime->file)), LOG_I("bytes", checked_bytes),
+                  LOG_I("differences", difference_count));
+    }
+    return difference_count;
+}
+
+void runtime_warm_up(const struct runtime *runtime)
+{
+    const long page_count = sysconf(_SC_PHYS_PAGES);
+    const size_t memory_bytes = (size_t)page_count * (size_t)sysconf(_SC_PAGESIZE);
+    if (model_file_bytes(runtime->file) < WARM_UP_BYTES_MIN ||
+        model_file_bytes(runtime->file) > memory_bytes) {
+        return;
+    }
+    struct progress progress;
+    progress_begin(&progress, "reading the model");
+    model_file_populate(runtime->file, progress_report, &progress);
+    progress_end(&progress);
 }

@@ -10,10 +10,12 @@
 #include "engine/chat_template.h"
 #include "engine/model_spec.h"
 #include "engine/tokenizer.h"
+#include "engine/tuned_state.h"
 
 struct runtime {
     struct model_file *file;
     struct model_spec spec;
+    struct tuned_state initial_state; /* Of every new sequence; zeroed: zeros. */
     struct tokenizer *tokenizer;
     struct backend *backend;        /* NULL after runtime_open_tokenizer. */
     bool is_gosling;                /* The built-in model. */
@@ -32,3 +34,22 @@ WARN_UNUSED enum error_code runtime_open_tokenizer(const struct config *config,
                                                    struct runtime *runtime,
                                                    struct error *error);
 void runtime_close(struct runtime *runtime);
+
+/* Opens the model's file and nothing else; `path` NULL: the built-in one. */
+WARN_UNUSED enum error_code runtime_open_model(const char *path, struct runtime *runtime,
+                                               struct error *error);
+
+/* Reads the tuned state that --state names, or the model's own, if it has one. */
+WARN_UNUSED enum error_code runtime_open_initial_state(const struct config *config,
+                                                       struct runtime *runtime,
+                                                       struct error *error);
+
+/* Where the World vocabulary for that model lies: beside it, beside the binary, or installed. */
+bool runtime_find_vocabulary(const char *model, char *path, size_t capacity);
+
+/* --verify: compares the weights' checksums, says so in the log, and goes on whatever it finds.
+ * Returns how many differ. */
+uint32_t runtime_verify(const struct runtime *runtime);
+
+/* Reads a large model's file into memory, with a line of progress when that takes long. */
+void runtime_warm_up(const struct runtime *runtime);

@@ -61,6 +61,7 @@ static enum exit_code serve(const struct config *config, struct runtime *runtime
             .target_itl_ns = config->target_itl_ms * NS_PER_MS,
             .wake = server_wake,
             .wake_context = server,
+            .initial_state = runtime->initial_state.state,
         };
         code = engine_open(&engine_options, runtime->backend, runtime->tokenizer, &engine, &error);
     }
@@ -85,8 +86,17 @@ int command_serve(int argc, char **argv)
     struct runtime runtime = {0};
     struct error error = {0};
     enum exit_code exit_code = EXIT_CODE_CLEAN;
-    struct config_input input = {.argc = argc - 1, .argv = argv + 1};
-    if (!command_load_config(&config, &input, "skein serve [options]", &exit_code)) {
+    struct config_extra_flag verify = {.flag = "verify", .kind = CONFIG_EXTRA_SWITCH};
+    struct config_input input = {
+        .argc = argc - 1,
+        .argv = argv + 1,
+        .extra_flags = &verify,
+        .extra_flag_count = 1,
+    };
+    const char *usage = "skein serve [options] [--verify]\n\n"
+                        "With --verify, compares the weights' checksums first, where the file has "
+                        "them (.pth).";
+    if (!command_load_config(&config, &input, usage, &exit_code)) {
         goto out;
     }
     if (config.argument_count > 0) {
@@ -95,8 +105,15 @@ int command_serve(int argc, char **argv)
         goto out;
     }
     config_log_effective(&config);
-    exit_code = runtime_open(&config, &runtime, &error) == ERROR_NONE ? serve(&config, &runtime)
-                                                                      : command_fail_with(&error);
+    if (runtime_open(&config, &runtime, &error) != ERROR_NONE) {
+        exit_code = command_fail_with(&error);
+        goto out;
+    }
+    if (verify.value != NULL) {
+        runtime_verify(&runtime);
+    }
+    runtime_warm_up(&runtime);
+    exit_code = serve(&config, &runtime);
 out:
     runtime_close(&runtime);
     config_deinit(&config);

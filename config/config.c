@@ -89,6 +89,37 @@ static void check_exposure(const struct config *config, struct config_report *re
                          config->host);
 }
 
+/* "*", or scheme://host[:port] as a browser writes it: no path and nothing behind it. */
+static bool is_origin(struct text origin)
+{
+    const struct text scheme_end = TEXT("://");
+    for (size_t index = 0; index < origin.len; index++) {
+        const struct text rest = {.bytes = origin.bytes + index, .len = origin.len - index};
+        if (text_starts_with(rest, scheme_end)) {
+            const size_t host_len = rest.len - scheme_end.len;
+            return index > 0 && host_len > 0 &&
+                   memchr(rest.bytes + scheme_end.len, '/', host_len) == NULL &&
+                   memchr(origin.bytes, ' ', origin.len) == NULL;
+        }
+    }
+    return text_equals(origin, TEXT("*"));
+}
+
+static void check_cors_origins(const struct config *config, struct config_report *report)
+{
+    struct text list = text_from(config->cors_origin);
+    while (list.len > 0) {
+        const struct text origin = text_trim(text_cut(&list, ','));
+        if (!is_origin(origin)) {
+            config_report_option(report, config, row(CONFIG_OPTION_cors_origin),
+                                 config->origins[CONFIG_OPTION_cors_origin],
+                                 "cors-origin '%.*s' is neither * nor an origin such as "
+                                 "https://chat.example:8443, without a path",
+                                 (int)origin.len, origin.len == 0 ? "" : origin.bytes);
+        }
+    }
+}
+
 enum error_code config_load(struct config *config, const struct config_input *input, FILE *mistakes,
                             struct error *error)
 {
@@ -111,6 +142,7 @@ enum error_code config_load(struct config *config, const struct config_input *in
     }
     check_paths_exist(config, &report);
     check_max_tokens(config, &report);
+    check_cors_origins(config, &report);
     if (!input->never_listens) {
         check_exposure(config, &report);
     }

@@ -16,6 +16,12 @@
 
 enum config_device { CONFIG_DEVICE_AUTO, CONFIG_DEVICE_CPU, CONFIG_DEVICE_CUDA };
 
+enum config_state_layout {
+    CONFIG_STATE_LAYOUT_AUTO,
+    CONFIG_STATE_LAYOUT_VK,
+    CONFIG_STATE_LAYOUT_KV,
+};
+
 enum config_chat_template {
     CONFIG_CHAT_TEMPLATE_AUTO,
     CONFIG_CHAT_TEMPLATE_WORLD,

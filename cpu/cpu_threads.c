@@ -15,24 +15,24 @@
  * than that, two steps of an idle server do not. */
 enum { SPIN_COUNT_MAX = 2000 };
 
-/* Life of a loop: the caller fills task, context and task_count, sets next_task to 0 and running
- * to the number of workers, then raises `loop`. Everyone takes tasks from next_task until there
- * are none; a worker's last act in a loop is to lower running. The caller returns when it is 0, so
- * no worker can still look at this loop when the next one is set up. */
+/* Life of a loop: the caller fills task, context and task_count, sets unfinished to task_count and
+ * publishes a ticket: the loop's number above, the tasks not yet taken below. Whoever lowers the
+ * ticket by one owns a task; a worker that comes late finds another loop's number and takes none,
+ * so nobody waits for a thread that is asleep or has lost its core. The caller returns when
+ * unfinished is 0. Until then the loop's fields stay; after it nobody holds a task of the loop. */
 struct cpu_threads {
     pthread_t *workers;    /* [worker_count] */
     uint32_t worker_count; /* Started; the caller is not among them. */
 
-    cpu_task *task;
+    cpu_task *task; /* Read only by the owner of a task. */
     void *context;
     uint32_t task_count;
-    bool is_ending;
-    _Atomic uint32_t next_task;
-    _Atomic uint32_t running; /* Workers that have not finished this loop. */
-    _Atomic uint64_t loop;    /* Number of the loop; a new value starts it. */
+    _Atomic uint64_t ticket;     /* loop number << 32 | tasks not yet taken */
+    _Atomic uint32_t unfinished; /* Tasks that have not returned. */
+    _Atomic bool is_ending;
 
-    /* Protects only the going to sleep: a change of loop or running is announced under it. Nothing
-     * is called while it is held. */
+    /* Protects only the going to sleep: a new ticket and the last finished task are announced under
+     * it. Nothing is called while it is held. */
     pthread_mutex_t lock;
     pthread_cond_t loop_started;
     pthread_cond_t loop_finished;
@@ -53,32 +53,49 @@ static void relax(void)
 #endif
 }
 
-static void take_tasks(struct cpu_threads *threads, uint32_t thread)
+static uint32_t loop_of(uint64_t ticket)
 {
-    for (;;) {
-        const uint32_t index =
-            atomic_fetch_add_explicit(&threads->next_task, 1, memory_order_relaxed);
-        if (index >= threads->task_count) {
-            return;
+    return (uint32_t)(ticket >> 32);
+}
+
+/* Runs tasks of that loop until all are taken. */
+static void take_tasks(struct cpu_threads *threads, uint32_t loop, uint32_t thread)
+{
+    uint64_t ticket = atomic_load_explicit(&threads->ticket, memory_order_acquire);
+    while (loop_of(ticket) == loop && (uint32_t)ticket > 0) {
+        if (!atomic_compare_exchange_weak_explicit(&threads->ticket, &ticket, ticket - 1,
+                                                   memory_order_acq_rel, memory_order_acquire)) {
+            continue;
         }
-        threads->task(threads->context, index, thread);
+        threads->task(threads->context, threads->task_count - (uint32_t)ticket, thread);
+        if (atomic_fetch_sub_explicit(&threads->unfinished, 1, memory_order_acq_rel) == 1 &&
+            thread != 0) {
+            pthread_mutex_lock(&threads->lock);
+            pthread_cond_signal(&threads->loop_finished);
+            pthread_mutex_unlock(&threads->lock);
+        }
+        ticket = atomic_load_explicit(&threads->ticket, memory_order_acquire);
     }
 }
 
-/* Waits for a loop after the one of that number; returns the new number. */
-static uint64_t wait_for_loop(struct cpu_threads *threads, uint64_t seen)
+/* Waits for another loop than the one of that number, or the end; returns its number. */
+static uint32_t wait_for_loop(struct cpu_threads *threads, uint32_t seen)
 {
     for (uint32_t spin = 0; spin < SPIN_COUNT_MAX; spin++) {
-        const uint64_t loop = atomic_load_explicit(&threads->loop, memory_order_acquire);
+        const uint32_t loop =
+            loop_of(atomic_load_explicit(&threads->ticket, memory_order_acquire));
         if (loop != seen) {
             return loop;
         }
         relax();
     }
     pthread_mutex_lock(&threads->lock);
-    uint64_t loop;
-    while ((loop = atomic_load_explicit(&threads->loop, memory_order_acquire)) == seen) {
-        pthread_cond_wait(&threads->loop_started, &threads->lock);
+    uint32_t loop = seen;
+    while (loop == seen && !atomic_load(&threads->is_ending)) {
+        loop = loop_of(atomic_load_explicit(&threads->ticket, memory_order_acquire));
+        if (loop == seen) {
+            pthread_cond_wait(&threads->loop_started, &threads->lock);
+        }
     }
     pthread_mutex_unlock(&threads->lock);
     return loop;
@@ -89,39 +106,32 @@ static void *run_worker(void *argument)
     const struct worker_start start = *(struct worker_start *)argument;
     free(argument);
     struct cpu_threads *threads = start.threads;
-    uint64_t loop = 0;
-    for (;;) {
+    uint32_t loop = 0;
+    while (!atomic_load(&threads->is_ending)) {
         loop = wait_for_loop(threads, loop);
-        if (threads->is_ending) {
-            return NULL;
-        }
-        take_tasks(threads, start.thread);
-        if (atomic_fetch_sub_explicit(&threads->running, 1, memory_order_acq_rel) == 1) {
-            pthread_mutex_lock(&threads->lock);
-            pthread_cond_signal(&threads->loop_finished);
-            pthread_mutex_unlock(&threads->lock);
-        }
+        take_tasks(threads, loop, start.thread);
     }
+    return NULL;
 }
 
-static void announce_loop(struct cpu_threads *threads)
+static void announce(struct cpu_threads *threads, uint64_t ticket)
 {
     pthread_mutex_lock(&threads->lock);
-    atomic_fetch_add_explicit(&threads->loop, 1, memory_order_release);
+    atomic_store_explicit(&threads->ticket, ticket, memory_order_release);
     pthread_cond_broadcast(&threads->loop_started);
     pthread_mutex_unlock(&threads->lock);
 }
 
-static void wait_for_workers(struct cpu_threads *threads)
+static void wait_for_tasks(struct cpu_threads *threads)
 {
     for (uint32_t spin = 0; spin < SPIN_COUNT_MAX; spin++) {
-        if (atomic_load_explicit(&threads->running, memory_order_acquire) == 0) {
+        if (atomic_load_explicit(&threads->unfinished, memory_order_acquire) == 0) {
             return;
         }
         relax();
     }
     pthread_mutex_lock(&threads->lock);
-    while (atomic_load_explicit(&threads->running, memory_order_acquire) != 0) {
+    while (atomic_load_explicit(&threads->unfinished, memory_order_acquire) != 0) {
         pthread_cond_wait(&threads->loop_finished, &threads->lock);
     }
     pthread_mutex_unlock(&threads->lock);
@@ -179,8 +189,10 @@ void cpu_threads_destroy(struct cpu_threads *threads)
     if (threads == NULL) {
         return;
     }
-    threads->is_ending = true;
-    announce_loop(threads);
+    pthread_mutex_lock(&threads->lock);
+    atomic_store(&threads->is_ending, true);
+    pthread_cond_broadcast(&threads->loop_started);
+    pthread_mutex_unlock(&threads->lock);
     for (uint32_t index = 0; index < threads->worker_count; index++) {
         pthread_join(threads->workers[index], NULL);
     }
@@ -205,12 +217,13 @@ void cpu_threads_run(struct cpu_threads *threads, uint32_t task_count, cpu_task 
         }
         return;
     }
+    ASSERT_COMPARE(atomic_load_explicit(&threads->unfinished, memory_order_relaxed), ==, 0);
     threads->task = task;
     threads->context = context;
     threads->task_count = task_count;
-    atomic_store_explicit(&threads->next_task, 0, memory_order_relaxed);
-    atomic_store_explicit(&threads->running, threads->worker_count, memory_order_relaxed);
-    announce_loop(threads);
-    take_tasks(threads, 0);
-    wait_for_workers(threads);
+    atomic_store_explicit(&threads->unfinished, task_count, memory_order_relaxed);
+    const uint32_t loop = loop_of(atomic_load_explicit(&threads->ticket, memory_order_relaxed)) + 1;
+    announce(threads, (uint64_t)loop << 32 | task_count);
+    take_tasks(threads, loop, 0);
+    wait_for_tasks(threads);
 }

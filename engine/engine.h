@@ -29,6 +29,8 @@ struct engine_options {
     struct clock clock;       /* Zeroed: the system's. */
     engine_wake *wake;        /* May be NULL when the caller polls. */
     void *wake_context;
+    const void *initial_state; /* [backend->state_bytes] what new sequences begin with; borrowed
+                                  until engine_close; NULL: zeros. */
 };
 
 /* Allocates everything the engine will ever need. Borrows backend and tokenizer until

@@ -48,10 +48,12 @@ static void publish_gauges(struct engine *engine)
     atomic_store_explicit(&stats->requests_waiting, engine->waiting_count, memory_order_relaxed);
 }
 
+/* sequence: NULL when it never started. */
 static void post_ended(struct engine *engine, const struct generation_request *request,
-                       uint32_t choice, uint32_t token_count, enum generation_end end,
+                       uint32_t choice, const struct sequence *sequence, enum generation_end end,
                        enum error_code error)
 {
+    const struct text_stream *text = sequence == NULL ? NULL : &sequence->text;
     const struct generation_event event = {
         .request_id = request->id,
         .choice = choice,
@@ -59,7 +61,8 @@ static void post_ended(struct engine *engine, const struct generation_request *r
         .end = end,
         .error = error,
         .prompt_tokens = request->prompt_count,
-        .completion_tokens = token_count,
+        .completion_tokens = sequence == NULL ? 0 : sequence->token_count,
+        .stop_string = text != NULL && text->stopped ? text->stop_index + 1 : 0,
     };
     count(&engine->stats.choices_ended[outcome_of(end, error)]);
     engine_post_event(engine, &event, NULL, NULL);
@@ -70,7 +73,7 @@ static void end_unstarted(struct engine *engine, const struct generation_request
                           enum generation_end end, enum error_code error)
 {
     for (uint32_t choice = 0; choice < request->choice_count; choice++) {
-        post_ended(engine, request, choice, 0, end, error);
+        post_ended(engine, request, choice, NULL, end, error);
     }
 }
 
@@ -129,7 +132,7 @@ static void start(struct engine *engine, const struct engine_waiting *entry)
         const uint32_t slot = engine->acquired[choice];
         struct sampling sampling = request->sampling;
         sampling.choice = choice;
-        backend_slot_start(engine->backend, slot, &sampling, NULL);
+        backend_slot_start(engine->backend, slot, &sampling, engine->options.initial_state);
         sequence_start(&engine->sequences[slot], open, choice, engine->acquired[0],
                        engine->admission_count);
         engine->ordered[engine->ordered_count++] = slot;
@@ -199,7 +202,7 @@ void engine_end_sequence(struct engine *engine, uint32_t slot, enum generation_e
 {
     struct sequence *sequence = &engine->sequences[slot];
     struct open_request *open = sequence->open;
-    post_ended(engine, open->request, sequence->choice, sequence->token_count, end, error);
+    post_ended(engine, open->request, sequence->choice, sequence, end, error);
     sequence_end(sequence);
     ordered_remove(engine, slot);
     state_slots_release(engine->slots, slot);

@@ -52,6 +52,7 @@ struct generation_event {
     enum error_code error;        /* ENDED_BY_ERROR. */
     uint32_t prompt_tokens;       /* ENDED: tokens of the prompt. */
     uint32_t completion_tokens;   /* ENDED: tokens of the answer, without a stop token. */
+    uint32_t stop_string;         /* ENDED_BY_STOP: 1 + index of the stop string seen; 0: none. */
     bool token_valid;             /* TEXT: false when the end released held text. */
     uint32_t position;            /* PROMPT: index of the token, from 1. */
     int32_t token;                /* PROMPT, TEXT. */

@@ -9,199 +9,235 @@
  * A header that says anything else is refused. Thread: as engine/model_file.h. */
 #include "engine/model_file_container.h"
 
-#include <cjson/cJSON.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/json_scan.h"
+
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "weights are read in place");
 
-enum {
-    LENGTH_BYTES = sizeof(uint64_t),
-    NAME_BYTES_MAX = 256,
-    HEADER_DEPTH = 3, /* The object, one tensor, its shape. */
-    /* A tensor with three dimensions has 7 commas; far more than that is an attack on memory,
-     * since cJSON spends 64 bytes and an allocation on each value. */
-    HEADER_COMMAS_MAX = LIMIT_TENSORS * 12,
-};
+enum { LENGTH_BYTES = sizeof(uint64_t) };
 
-static const double offset_max = 9007199254740992.0; /* 2^53: integers that a double holds. */
+static const uint64_t offset_max = UINT64_C(1) << 53; /* What every JSON reader can hold. */
 
 static const struct {
     const char *name;
     enum tensor_type type;
 } dtypes[] = {{"BF16", TENSOR_BF16}, {"F16", TENSOR_F16}, {"F32", TENSOR_F32}};
 
-/* Bounds what parsing the header can cost before cJSON sees it. */
-static bool header_is_bounded(const char *header, size_t header_bytes)
+/* The file being read, and the header's entry under the cursor. */
+struct header {
+    struct model_file *file;
+    const struct model_part *part;
+    size_t data_start;
+    struct json_scan scan;
+    struct text name;  /* Of the entry. */
+    struct text dtype; /* Empty: not given. */
+    bool has_shape, has_offsets;
+    uint32_t dimension_count;
+    uint64_t shape[LIMIT_TENSOR_DIMENSIONS];
+    uint64_t begin, end;
+};
+
+static enum error_code refuse(const struct header *header, const char *why, struct error *error)
 {
-    uint32_t depth = 0;
-    size_t comma_count = 0;
-    bool in_string = false;
-    for (size_t index = 0; index < header_bytes; index++) {
-        const char byte = header[index];
-        if (in_string) {
-            index += byte == '\\';
-            in_string = byte != '"';
-            continue;
-        }
-        in_string = byte == '"';
-        comma_count += byte == ',';
-        if (byte == '{' || byte == '[') {
-            depth++;
-        } else if (depth > 0 && (byte == '}' || byte == ']')) {
-            depth--;
-        }
-        if (depth > HEADER_DEPTH || comma_count > HEADER_COMMAS_MAX) {
-            return false;
-        }
-    }
-    return true;
+    return error_set(error, ERROR_CORRUPT, "%.200s: tensor %s: %s", header->part->name,
+                     model_name_show(header->name).text, why);
 }
 
-/* A JSON number that is a whole number of 0..2^53. */
-static bool read_whole(const cJSON *item, uint64_t *value_out)
+static enum error_code refuse_json(const struct header *header, struct error *error)
 {
-    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0.0 && item->valuedouble <= offset_max)) {
-        return false;
-    }
-    *value_out = (uint64_t)item->valuedouble;
-    return (double)*value_out == item->valuedouble;
+    return error_set(error, ERROR_CORRUPT, "%.200s: the header is not one JSON object",
+                     header->part->name);
 }
 
-static enum error_code refuse(const struct model_file *file, const cJSON *entry, const char *why,
-                              struct error *error)
+static enum error_code scan_shape(struct header *header, struct error *error)
 {
-    return error_set(error, ERROR_CORRUPT, "%.200s: tensor %s: %s", file->name,
-                     model_name_show(text_from(entry->string)).text, why);
+    header->has_shape = true;
+    if (!json_scan_take(&header->scan, '[')) {
+        return refuse(header, "no shape", error);
+    }
+    if (json_scan_take(&header->scan, ']')) {
+        return ERROR_NONE;
+    }
+    do {
+        if (header->dimension_count == LIMIT_TENSOR_DIMENSIONS) {
+            return refuse(header, "more than 8 dimensions", error);
+        }
+        uint64_t value;
+        if (!json_scan_whole(&header->scan, &value) || value > offset_max) {
+            return refuse(header, "a dimension is not a whole number", error);
+        }
+        header->shape[header->dimension_count] = value;
+        header->dimension_count++;
+    } while (json_scan_take(&header->scan, ','));
+    return json_scan_take(&header->scan, ']')
+               ? ERROR_NONE
+               : refuse(header, "a dimension is not a whole number", error);
 }
 
-static enum error_code read_dtype(const struct model_file *file, const cJSON *entry,
-                                  const cJSON *dtype, struct tensor *tensor, struct error *error)
+static enum error_code scan_offsets(struct header *header, struct error *error)
 {
-    if (!cJSON_IsString(dtype)) {
-        return refuse(file, entry, "no dtype", error);
+    header->has_offsets = true;
+    if (!json_scan_take(&header->scan, '[') || !json_scan_whole(&header->scan, &header->begin) ||
+        !json_scan_take(&header->scan, ',') || !json_scan_whole(&header->scan, &header->end) ||
+        !json_scan_take(&header->scan, ']') || header->begin > offset_max ||
+        header->end > offset_max) {
+        return refuse(header, "data_offsets is not [begin, end]", error);
     }
+    return ERROR_NONE;
+}
+
+/* Reads one key and its value of an entry. */
+static enum error_code scan_member(struct header *header, struct error *error)
+{
+    struct text key;
+    if (!json_scan_string(&header->scan, &key) || !json_scan_take(&header->scan, ':')) {
+        return refuse_json(header, error);
+    }
+    const bool is_dtype = text_equals(key, TEXT("dtype"));
+    const bool is_shape = text_equals(key, TEXT("shape"));
+    const bool is_offsets = text_equals(key, TEXT("data_offsets"));
+    if (!is_dtype && !is_shape && !is_offsets) {
+        return error_set(error, ERROR_CORRUPT, "%.200s: tensor %s: unknown key %s",
+                         header->part->name, model_name_show(header->name).text,
+                         model_name_show(key).text);
+    }
+    if ((is_dtype && header->dtype.len > 0) || (is_shape && header->has_shape) ||
+        (is_offsets && header->has_offsets)) {
+        return refuse(header, "a key comes twice", error);
+    }
+    if (is_dtype) {
+        const bool is_string = json_scan_string(&header->scan, &header->dtype);
+        return is_string && header->dtype.len > 0 ? ERROR_NONE : refuse(header, "no dtype", error);
+    }
+    return is_shape ? scan_shape(header, error) : scan_offsets(header, error);
+}
+
+/* Reads {"dtype": .., "shape": .., "data_offsets": ..} in any order. */
+static enum error_code scan_entry(struct header *header, struct error *error)
+{
+    header->dtype = (struct text){0};
+    header->has_shape = header->has_offsets = false;
+    header->dimension_count = 0;
+    if (!model_name_is_plain(header->name)) {
+        return refuse(header, "the name is not 1 to 256 bytes of printing ASCII", error);
+    }
+    if (!json_scan_take(&header->scan, '{')) {
+        return refuse(header, "not an object", error);
+    }
+    do {
+        const enum error_code code = scan_member(header, error);
+        if (code != ERROR_NONE) {
+            return code;
+        }
+    } while (json_scan_take(&header->scan, ','));
+    if (!json_scan_take(&header->scan, '}')) {
+        return refuse_json(header, error);
+    }
+    return header->dtype.len == 0 ? refuse(header, "no dtype", error)
+           : !header->has_shape   ? refuse(header, "no shape", error)
+           : !header->has_offsets ? refuse(header, "no data_offsets", error)
+                                  : ERROR_NONE;
+}
+
+static enum error_code read_dtype(const struct header *header, struct tensor *tensor,
+                                  struct error *error)
+{
     for (size_t index = 0; index < sizeof(dtypes) / sizeof(dtypes[0]); index++) {
-        if (strcmp(dtype->valuestring, dtypes[index].name) == 0) {
+        if (text_equals(header->dtype, text_from(dtypes[index].name))) {
             tensor->type = dtypes[index].type;
             return ERROR_NONE;
         }
     }
     return error_set(error, ERROR_CORRUPT,
-                     "%.200s: tensor %s: dtype %.16s, supported: BF16, F16, F32", file->name,
-                     model_name_show(text_from(entry->string)).text,
-                     model_name_show(text_from(dtype->valuestring)).text);
+                     "%.200s: tensor %s: dtype %.16s, supported: BF16, F16, F32",
+                     header->part->name, model_name_show(header->name).text,
+                     model_name_show(header->dtype).text);
 }
 
-/* Reads the shape; *bytes_out is what a tensor of that shape and type occupies. */
-static enum error_code read_shape(const struct model_file *file, const cJSON *entry,
-                                  const cJSON *shape, struct tensor *tensor, uint64_t *bytes_out,
+/* Checks [begin, end) against shape, dtype and the file. */
+static enum error_code read_place(const struct header *header, struct tensor *tensor,
                                   struct error *error)
 {
-    if (!cJSON_IsArray(shape)) {
-        return refuse(file, entry, "no shape", error);
-    }
     uint64_t bytes = tensor_type_bytes(tensor->type);
-    const cJSON *dimension;
-    cJSON_ArrayForEach(dimension, shape)
-    {
-        if (tensor->dimension_count == LIMIT_TENSOR_DIMENSIONS) {
-            return refuse(file, entry, "more than 8 dimensions", error);
+    tensor->dimension_count = header->dimension_count;
+    for (uint32_t index = 0; index < header->dimension_count; index++) {
+        tensor->shape[index] = header->shape[index];
+        if (__builtin_mul_overflow(bytes, header->shape[index], &bytes)) {
+            return refuse(header, "the shape's product is past 64 bits", error);
         }
-        uint64_t value;
-        if (!read_whole(dimension, &value)) {
-            return refuse(file, entry, "a dimension is not a whole number", error);
-        }
-        if (__builtin_mul_overflow(bytes, value, &bytes)) {
-            return refuse(file, entry, "the shape's product is past 64 bits", error);
-        }
-        tensor->shape[tensor->dimension_count] = value;
-        tensor->dimension_count++;
     }
-    *bytes_out = bytes;
+    const uint64_t data_bytes = header->part->byte_count - header->data_start;
+    if (header->begin > header->end) {
+        return refuse(header, "data_offsets ends before it begins", error);
+    }
+    if (header->end - header->begin != bytes) {
+        return error_set(error, ERROR_CORRUPT,
+                         "%.200s: tensor %s: data_offsets hold %" PRIu64 " bytes, shape and dtype "
+                         "need %" PRIu64,
+                         header->part->name, model_name_show(header->name).text,
+                         header->end - header->begin, bytes);
+    }
+    if (header->end > data_bytes) {
+        return error_set(
+            error, ERROR_CORRUPT,
+            "%.200s: tensor %s: ends at data byte %" PRIu64 ", the file has %" PRIu64 ": truncated",
+            header->part->name, model_name_show(header->name).text, header->end, data_bytes);
+    }
+    tensor->data = header->part->bytes + header->data_start + header->begin;
+    tensor->bytes = (size_t)bytes;
     return ERROR_NONE;
 }
 
-/* Reads [begin, end) and checks it against the shape and the file. */
-static enum error_code read_offsets(const struct model_file *file, const cJSON *entry,
-                                    const cJSON *offsets, size_t data_start, uint64_t shape_bytes,
-                                    struct tensor *tensor, struct error *error)
+static enum error_code read_entry(struct header *header, struct error *error)
 {
-    uint64_t begin;
-    uint64_t end;
-    if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 ||
-        !read_whole(offsets->child, &begin) || !read_whole(offsets->child->next, &end)) {
-        return refuse(file, entry, "data_offsets is not [begin, end]", error);
+    enum error_code code = scan_entry(header, error);
+    if (code != ERROR_NONE) {
+        return code;
     }
-    const uint64_t data_bytes = file->byte_count - data_start;
-    if (begin > end) {
-        return refuse(file, entry, "data_offsets ends before it begins", error);
-    }
-    if (end - begin != shape_bytes) {
-        return error_set(error, ERROR_CORRUPT,
-                         "%.200s: tensor %s: data_offsets hold %llu bytes, shape and dtype need "
-                         "%llu",
-                         file->name, model_name_show(text_from(entry->string)).text,
-                         (unsigned long long)(end - begin), (unsigned long long)shape_bytes);
-    }
-    if (end > data_bytes) {
-        return error_set(error, ERROR_CORRUPT,
-                         "%.200s: tensor %s: ends at data byte %llu, the file has %llu: truncated",
-                         file->name, model_name_show(text_from(entry->string)).text,
-                         (unsigned long long)end, (unsigned long long)data_bytes);
-    }
-    tensor->data = file->bytes + data_start + begin;
-    tensor->bytes = (size_t)shape_bytes;
-    return ERROR_NONE;
-}
-
-/* Names go into messages and logs, so only printing ASCII is taken; every real name is such. */
-static bool name_is_plain(const char *name)
-{
-    size_t len = 0;
-    while (name[len] > ' ' && name[len] <= '~') {
-        len++;
-    }
-    return len > 0 && name[len] == '\0' && len <= NAME_BYTES_MAX;
-}
-
-static enum error_code read_tensor(struct model_file *file, const cJSON *entry, size_t data_start,
-                                   struct tensor *tensor, struct error *error)
-{
-    if (!cJSON_IsObject(entry)) {
-        return refuse(file, entry, "not an object", error);
-    }
-    if (!name_is_plain(entry->string)) {
-        return refuse(file, entry, "the name is not 1 to 256 bytes of printing ASCII", error);
-    }
-    const cJSON *found[3] = {NULL, NULL, NULL};
-    static const char *const keys[3] = {"dtype", "shape", "data_offsets"};
-    const cJSON *member;
-    cJSON_ArrayForEach(member, entry)
-    {
-        for (size_t key = 0; key < 3; key++) {
-            if (strcmp(member->string, keys[key]) != 0) {
-                continue;
-            }
-            if (found[key] != NULL) {
-                return refuse(file, entry, "a key comes twice", error);
-            }
-            found[key] = member;
-        }
-    }
-    tensor->name = arena_copy(&file->arena, text_from(entry->string));
-    if (tensor->name.bytes == NULL) {
-        return error_set(error, ERROR_OUT_OF_MEMORY, "%.200s: no memory for names", file->name);
-    }
-    uint64_t shape_bytes = 0;
-    enum error_code code = read_dtype(file, entry, found[0], tensor, error);
+    struct tensor *tensor = &header->file->tensors[header->file->tensor_count];
+    code = model_file_copy_name(header->file, header->name, &tensor->name, error);
     if (code == ERROR_NONE) {
-        code = read_shape(file, entry, found[1], tensor, &shape_bytes, error);
+        code = read_dtype(header, tensor, error);
     }
     if (code == ERROR_NONE) {
-        code = read_offsets(file, entry, found[2], data_start, shape_bytes, tensor, error);
+        code = read_place(header, tensor, error);
+    }
+    if (code == ERROR_NONE) {
+        header->file->tensor_count++;
     }
     return code;
+}
+
+/* Reads the header's one object; there is room for as many tensors as it has opening braces. */
+static enum error_code read_header(struct header *header, struct error *error)
+{
+    struct text ignored;
+    if (!json_scan_take(&header->scan, '{')) {
+        return refuse_json(header, error);
+    }
+    do {
+        if (!json_scan_string(&header->scan, &header->name) ||
+            !json_scan_take(&header->scan, ':')) {
+            return refuse_json(header, error);
+        }
+        if (text_equals(header->name, TEXT("__metadata__"))) {
+            if (!json_scan_value(&header->scan, &ignored)) {
+                return refuse_json(header, error);
+            }
+            continue;
+        }
+        const enum error_code code = read_entry(header, error);
+        if (code != ERROR_NONE) {
+            return code;
+        }
+    } while (json_scan_take(&header->scan, ','));
+    if (!json_scan_take(&header->scan, '}') || !json_scan_is_done(&header->scan)) {
+        return refuse_json(header, error);
+    }
+    return ERROR_NONE;
 }
 
 static int compare_places(const void *left, const void *right)
@@ -217,103 +253,88 @@ static int compare_places(const void *left, const void *right)
            ((*left_tensor)->bytes < (*right_tensor)->bytes);
 }
 
-/* The tensors, in order of place, must cover the data exactly. */
-static enum error_code check_coverage(struct model_file *file, size_t data_start,
+/* The tensors from `first` on, in order of place, must cover the data exactly. */
+static enum error_code check_coverage(const struct header *header, uint32_t first,
                                       struct error *error)
 {
-    const struct tensor **placed = malloc(file->tensor_count * sizeof(*placed));
+    const struct model_file *file = header->file;
+    const struct model_part *part = header->part;
+    const uint32_t count = file->tensor_count - first;
+    const struct tensor **placed = malloc(count * sizeof(*placed));
     if (placed == NULL) {
-        return error_set(error, ERROR_OUT_OF_MEMORY, "%.200s: no memory", file->name);
+        return error_set(error, ERROR_OUT_OF_MEMORY, "%.200s: no memory", part->name);
     }
-    for (uint32_t index = 0; index < file->tensor_count; index++) {
-        placed[index] = &file->tensors[index];
+    for (uint32_t index = 0; index < count; index++) {
+        placed[index] = &file->tensors[first + index];
     }
-    qsort(placed, file->tensor_count, sizeof(*placed), compare_places);
+    qsort(placed, count, sizeof(*placed), compare_places);
     enum error_code code = ERROR_NONE;
-    const unsigned char *expected = file->bytes + data_start;
-    for (uint32_t index = 0; index < file->tensor_count && code == ERROR_NONE; index++) {
+    const unsigned char *expected = part->bytes + header->data_start;
+    for (uint32_t index = 0; index < count && code == ERROR_NONE; index++) {
         const unsigned char *data = placed[index]->data;
         if (data != expected) {
             code = error_set(error, ERROR_CORRUPT, "%.200s: tensor %s: %s the tensor before it",
-                             file->name, model_name_show(placed[index]->name).text,
+                             part->name, model_name_show(placed[index]->name).text,
                              data < expected ? "overlaps" : "leaves a hole after");
         }
         expected = data + placed[index]->bytes;
     }
-    if (code == ERROR_NONE && expected != file->bytes + file->byte_count) {
+    if (code == ERROR_NONE && expected != part->bytes + part->byte_count) {
         code = error_set(error, ERROR_CORRUPT, "%.200s: %zu bytes after the last tensor",
-                         file->name, (size_t)(file->bytes + file->byte_count - expected));
+                         part->name, (size_t)(part->bytes + part->byte_count - expected));
     }
     free(placed);
     return code;
 }
 
-static enum error_code read_tensors(struct model_file *file, const cJSON *header,
-                                    size_t data_start, struct error *error)
+/* More opening braces than tensors are possible, fewer are not. */
+static enum error_code make_room(struct model_file *file, const struct model_part *part,
+                                 struct text text, struct error *error)
 {
-    const int entry_count = cJSON_GetArraySize(header);
-    if (entry_count > LIMIT_TENSORS) {
-        return error_set(error, ERROR_CORRUPT, "%.200s: %d tensors, at most %d are read",
-                         file->name, entry_count, LIMIT_TENSORS);
+    size_t brace_count = 0;
+    for (size_t index = 0; index < text.len; index++) {
+        brace_count += text.bytes[index] == '{';
     }
-    file->tensors = arena_alloc(&file->arena, (size_t)entry_count * sizeof(*file->tensors) + 1);
-    if (file->tensors == NULL) {
-        return error_set(error, ERROR_OUT_OF_MEMORY, "%.200s: no memory for %d tensors",
-                         file->name, entry_count);
+    if (brace_count > LIMIT_TENSORS) {
+        return error_set(error, ERROR_CORRUPT, "%.200s: %zu tensors, at most %d are read",
+                         part->name, brace_count - 1, LIMIT_TENSORS);
     }
-    const cJSON *entry;
-    cJSON_ArrayForEach(entry, header)
-    {
-        if (strcmp(entry->string, "__metadata__") == 0) {
-            continue;
-        }
-        struct tensor *tensor = &file->tensors[file->tensor_count];
-        const enum error_code code = read_tensor(file, entry, data_start, tensor, error);
-        if (code != ERROR_NONE) {
-            return code;
-        }
-        file->tensor_count++;
-    }
-    if (file->tensor_count == 0) {
-        return error_set(error, ERROR_CORRUPT, "%.200s: no tensor in the header", file->name);
-    }
-    return check_coverage(file, data_start, error);
+    return model_file_grow(file, brace_count, error);
 }
 
-enum error_code model_file_read_safetensors(struct model_file *file, struct error *error)
+enum error_code model_file_read_safetensors(struct model_file *file, uint32_t part_index,
+                                            struct error *error)
 {
+    const struct model_part *part = &file->parts[part_index];
     uint64_t header_bytes;
-    ASSERT_COMPARE(file->byte_count, >=, LENGTH_BYTES);
-    memcpy(&header_bytes, file->bytes, sizeof(header_bytes));
+    ASSERT_COMPARE(part->byte_count, >=, LENGTH_BYTES);
+    memcpy(&header_bytes, part->bytes, sizeof(header_bytes));
     if (header_bytes > LIMIT_SAFETENSORS_HEADER_BYTES) {
         return error_set(error, ERROR_CORRUPT,
-                         "%.200s: not a safetensors file: a header of %llu bytes, at most %d are "
-                         "read",
-                         file->name, (unsigned long long)header_bytes,
-                         LIMIT_SAFETENSORS_HEADER_BYTES);
+                         "%.200s: not a safetensors file: a header of %" PRIu64 " bytes, at most "
+                         "%d are read",
+                         part->name, header_bytes, LIMIT_SAFETENSORS_HEADER_BYTES);
     }
-    if (header_bytes > file->byte_count - LENGTH_BYTES) {
+    if (header_bytes > part->byte_count - LENGTH_BYTES) {
         return error_set(error, ERROR_CORRUPT,
-                         "%.200s: the header has %llu bytes, the file %zu: truncated", file->name,
-                         (unsigned long long)header_bytes, file->byte_count);
+                         "%.200s: the header has %" PRIu64 " bytes, the file %zu: truncated",
+                         part->name, header_bytes, part->byte_count);
     }
-    const char *text = (const char *)file->bytes + LENGTH_BYTES;
-    if (!header_is_bounded(text, (size_t)header_bytes)) {
-        return error_set(error, ERROR_CORRUPT, "%.200s: the header is nested or long past reason",
-                         file->name);
+    const struct text text = {.bytes = (const char *)part->bytes + LENGTH_BYTES,
+                              .len = (size_t)header_bytes};
+    const uint32_t first = file->tensor_count;
+    struct header header = {
+        .file = file,
+        .part = part,
+        .data_start = LENGTH_BYTES + (size_t)header_bytes,
+        .scan = json_scan_from(text),
+    };
+    enum error_code code = make_room(file, part, text, error);
+    if (code == ERROR_NONE) {
+        code = read_header(&header, error);
     }
-    const char *end = NULL;
-    cJSON *header = cJSON_ParseWithLengthOpts(text, (size_t)header_bytes, &end, 0);
-    while (header != NULL && end < text + header_bytes && (*end == ' ' || *end == '\n')) {
-        end++;
+    if (code == ERROR_NONE && file->tensor_count == first) {
+        code = error_set(error, ERROR_CORRUPT, "%.200s: no tensor in the header", part->name);
     }
-    enum error_code code;
-    if (!cJSON_IsObject(header) || end != text + header_bytes) {
-        code = error_set(error, ERROR_CORRUPT, "%.200s: the header is not one JSON object",
-                         file->name);
-    } else {
-        code = read_tensors(file, header, LENGTH_BYTES + (size_t)header_bytes, error);
-    }
-    cJSON_Delete(header);
-    return code;
+    return code != ERROR_NONE ? code : check_coverage(&header, first, error);
 }

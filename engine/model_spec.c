@@ -87,12 +87,12 @@ static const struct {
     {".attn.q_proj", "an fla hybrid with attention layers"},
     {".self_attn.", "a transformer, or a hybrid of one with RWKV"},
     {"mlp.gate_proj", "a hybrid of RWKV with a transformer's gated MLP"},
-    {".w_lora.lora.", "RWKV-7 with fla's names (Hugging Face); convert to the official names"},
-    {".attn.r_proj", "RWKV-7 with fla's names (Hugging Face); convert to the official names"},
-    {".attention.", "RWKV-7 with transformers' names; convert to the official names"},
     {"vision_tower", "a vision model"},
     {"_embedder.", "a speech model"},
     {".lora_A", "an RWKV-PEFT adapter; merge it into its model"},
+    {".disha", "an RWKV-PEFT adapter (DiSHA); merge it into its model"},
+    {".bone", "an RWKV-PEFT adapter (bone); merge it into its model"},
+    {"ffn.receptance.weight", "RWKV-4, 5 or 6"},
 };
 
 static uint64_t dimension_value(const struct model_spec *spec, enum dimension dimension)
@@ -442,9 +442,10 @@ static uint64_t hash_bytes(uint64_t hash, const void *bytes, size_t byte_count)
 static uint64_t hash_tensor(uint64_t hash, const struct tensor *tensor)
 {
     const uint32_t type = (uint32_t)tensor->type;
+    const uint64_t byte_count = tensor->bytes;
     hash = hash_bytes(hash, tensor->name.bytes, tensor->name.len);
     hash = hash_bytes(hash, &type, sizeof(type));
-    hash = hash_bytes(hash, tensor->shape, tensor->dimension_count * sizeof(tensor->shape[0]));
+    hash = hash_bytes(hash, &byte_count, sizeof(byte_count));
     const size_t sample = tensor->bytes < FINGERPRINT_BYTES ? tensor->bytes : FINGERPRINT_BYTES;
     const size_t stride = (tensor->bytes - sample) / (FINGERPRINT_SAMPLES - 1);
     for (size_t index = 0; index < FINGERPRINT_SAMPLES; index++) {
@@ -453,7 +454,8 @@ static uint64_t hash_tensor(uint64_t hash, const struct tensor *tensor)
     return hash;
 }
 
-/* In the order of the tables, so that the order in the file does not matter. */
+/* In the order of the tables, and without [1,1,C] against [C], so that the same weights in another
+ * kind of file are the same model. */
 static uint64_t fingerprint(struct model_spec *spec)
 {
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
@@ -471,10 +473,27 @@ static uint64_t fingerprint(struct model_spec *spec)
     return hash;
 }
 
+/* A file of tuned states alone is no model, but a likely mistake. */
+static enum error_code refuse_state_file(const struct model_file *file, struct error *error)
+{
+    const struct tensor *first = model_file_tensor_at(file, 0);
+    if (!text_equals(first->name, TEXT("blocks.0.att.time_state")) ||
+        model_file_tensor_count(file) > count_layers(file)) {
+        return ERROR_NONE;
+    }
+    return error_set(error, ERROR_CORRUPT,
+                     "%.200s: this is a tuned initial state, not a model: give it as --state "
+                     "beside --model; " SUPPORTED,
+                     model_file_name(file));
+}
+
 static enum error_code read_spec(const struct model_file *file, struct model_spec *spec,
                                  struct error *error)
 {
     enum error_code code = refuse_architecture(file, error);
+    if (code == ERROR_NONE) {
+        code = refuse_state_file(file, error);
+    }
     if (code == ERROR_NONE) {
         code = read_letters(file, spec, error);
     }

@@ -193,12 +193,32 @@ struct parse {
     uint32_t line_number;
     char *bytes_end; /* Where the next text goes. */
     struct vocabulary_file *file;
+    uint32_t entry_max; /* Room in file->entries. */
 };
 
 static enum error_code refuse(const struct parse *parse, struct error *error, const char *fault)
 {
     return error_set(error, ERROR_CORRUPT, "%s line %u: %s", parse->name, parse->line_number,
                      fault);
+}
+
+/* Makes room for an id; what is new is zeroed. */
+static enum error_code make_room(struct parse *parse, uint32_t id, struct error *error)
+{
+    struct vocabulary_file *file = parse->file;
+    if (id < parse->entry_max) {
+        return ERROR_NONE;
+    }
+    const uint32_t entry_max = id + 1 > 2 * parse->entry_max ? id + 1 : 2 * parse->entry_max;
+    struct vocabulary_entry *entries = realloc(file->entries, entry_max * sizeof(*entries));
+    if (entries == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "%s: no memory for the vocabulary",
+                         parse->name);
+    }
+    memset(&entries[parse->entry_max], 0, (entry_max - parse->entry_max) * sizeof(*entries));
+    file->entries = entries;
+    parse->entry_max = entry_max;
+    return ERROR_NONE;
 }
 
 static enum error_code parse_line(struct parse *parse, struct text line, struct error *error)
@@ -231,6 +251,10 @@ static enum error_code parse_line(struct parse *parse, struct text line, struct 
     if (len != stated_len) {
         return error_set(error, ERROR_CORRUPT, "%s line %u: %zu bytes, stated are %u", parse->name,
                          parse->line_number, len, (unsigned)stated_len);
+    }
+    const enum error_code code = make_room(parse, (uint32_t)id, error);
+    if (code != ERROR_NONE) {
+        return code;
     }
     struct vocabulary_entry *entry = &file->entries[id];
     if (entry->len > 0) {
@@ -289,12 +313,9 @@ enum error_code vocabulary_file_parse(struct text content, const char *name,
         return error_set(error, ERROR_CORRUPT, "%s: %zu bytes, a vocabulary has at most %d", name,
                          content.len, FILE_BYTES_MAX);
     }
-    struct vocabulary_file file = {
-        .entries = calloc(LIMIT_VOCABULARY, sizeof(file.entries[0])),
-        .bytes = malloc(content.len + 1),
-    };
+    struct vocabulary_file file = {.bytes = malloc(content.len + 1)};
     enum error_code code;
-    if (file.entries == NULL || file.bytes == NULL) {
+    if (file.bytes == NULL) {
         code = error_set(error, ERROR_OUT_OF_MEMORY, "%s: no memory for the vocabulary", name);
         goto out;
     }

@@ -451,8 +451,11 @@ enum error_code automaton_append(struct grammar_build *build, struct automaton *
 {
     uint32_t *distances;
     enum error_code code = measure(build, draft, &distances);
+    if (code != ERROR_NONE) {
+        return code;
+    }
     uint32_t *numbers = grammar_build_alloc(build, draft->state_count, sizeof(uint32_t));
-    if (code != ERROR_NONE || numbers == NULL) {
+    if (numbers == NULL) {
         return ERROR_INVALID_ARGUMENT;
     }
     for (uint32_t state = 0; code == ERROR_NONE && state < draft->state_count; state++) {

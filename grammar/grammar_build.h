@@ -22,7 +22,7 @@ enum {
     GRAMMAR_INPUT_BYTES_MAX = 64 * 1024, /* All texts of one grammar together. */
     GRAMMAR_DEPTH_MAX = 32,              /* Objects and arrays inside each other. */
     GRAMMAR_REPEAT_MAX = 1000,           /* {n,m} of a regular expression. */
-    GRAMMAR_DRAFT_STATES_MAX = 16384,    /* Of one automaton while it is built. */
+    GRAMMAR_DRAFT_STATES_MAX = 32768,    /* Of one automaton while it is built. */
     GRAMMAR_STATES_MAX = 131072,         /* Of one grammar: an enum has one for each byte. */
     GRAMMAR_NODES_MAX = 65536,           /* Schemas, and nodes of one regular expression. */
     GRAMMAR_WORK_MAX = 1000000,          /* Units; 10 to 50 ns each. */

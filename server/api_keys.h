@@ -25,3 +25,6 @@ size_t api_keys_count(const struct api_keys *keys);
 /* Tells whether an Authorization header ("Bearer <key>") names one of the keys. Always true when
  * there are no keys. */
 bool api_keys_accept(const struct api_keys *keys, struct text authorization);
+
+/* The same for a header that is nothing but the key ("x-api-key: <key>"). */
+bool api_keys_accept_bare(const struct api_keys *keys, struct text key);

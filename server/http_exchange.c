@@ -11,6 +11,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "server/http_cors.h"
 #include "server/http_loop.h"
 #include "server/server_internal.h"
 
@@ -170,7 +171,7 @@ static bool add_headers(const struct http_exchange_record *record, struct MHD_Re
                                             record->headers[index].value) == MHD_YES &&
                     all_added;
     }
-    return all_added;
+    return http_cors_add_headers(record, response) && all_added;
 }
 
 void http_exchange_queue(struct http_exchange_record *record, unsigned status,

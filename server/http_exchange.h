@@ -25,6 +25,12 @@ enum http_holder {
     HTTP_HOLDER_ENGINE = 4,     /* The engine borrows the request's memory. */
 };
 
+/* Whose clients ask: the shape of errors. */
+enum http_dialect {
+    HTTP_DIALECT_OPENAI,
+    HTTP_DIALECT_ANTHROPIC,
+};
+
 /* The part that handlers see; http_exchange.c embeds it first in its own struct. */
 struct http_exchange {
     struct server *server;
@@ -32,6 +38,7 @@ struct http_exchange {
     const char *method;          /* "GET", "POST", .. */
     const char *path;            /* Without query, slashes collapsed, not decoded. */
     const char *path_tail;       /* What {id} of the route matched, not decoded; else "". */
+    enum http_dialect dialect; /* Of the route. */
     struct text body;            /* Complete; NUL follows the last byte. */
     char request_id[68];         /* The client's X-Request-Id when it is sane, else ours. */
     uint64_t started_ns;

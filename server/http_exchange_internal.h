@@ -40,6 +40,7 @@ struct sse_stream {
     uint64_t put_ms;   /* Last event or comment. */
     uint64_t taken_ms; /* The connection last asked for bytes. */
     sse_on_pressure *on_pressure;
+    struct text ping; /* Empty: a comment. */
 };
 
 /* Invariants: the connection is suspended exactly while is_suspended; client_gone never goes back

@@ -67,6 +67,8 @@ void http_head_add_field(struct http_head *head, struct text name, struct text v
         note(trimmed, &head->expect, &head->expect_count);
     } else if (text_equals_ignoring_case(name, TEXT("Authorization"))) {
         note(trimmed, &head->authorization, &head->authorization_count);
+    } else if (text_equals_ignoring_case(name, TEXT("X-Api-Key"))) {
+        note(trimmed, &head->api_key, &head->api_key_count);
     }
 }
 
@@ -113,7 +115,7 @@ static bool passes_framing(const struct http_head *head, struct http_verdict *ve
         refuse_framing(verdict, OPENAI_ERROR_LENGTH_REQUIRED,
                        "Transfer-Encoding is not accepted: send Content-Length");
     } else if (head->content_length_count > 1 || head->content_type_count > 1 ||
-               head->authorization_count > 1 || head->expect_count > 1) {
+               head->authorization_count > 1 || head->api_key_count > 1 || head->expect_count > 1) {
         refuse_framing(verdict, OPENAI_ERROR_INVALID_REQUEST, "a header that must not be repeated");
     } else if (head->content_length_count == 1 &&
                !parse_content_length(head->content_length, &verdict->body_bytes)) {
@@ -200,16 +202,23 @@ static bool is_json(struct text content_type)
                                      TEXT("application/json"));
 }
 
+/* Clients of OpenAI send one header, those of Anthropic the other; some send both. */
+static bool has_key(const struct http_head *head, const struct http_rules *rules)
+{
+    return api_keys_accept(rules->keys, head->authorization) ||
+           (head->api_key_count > 0 && api_keys_accept_bare(rules->keys, head->api_key));
+}
+
 /* What can be refused knowing the route, before the body. */
 static void judge_request(const struct http_head *head, const struct http_rules *rules,
                           struct http_verdict *verdict)
 {
     const bool is_post = text_equals(head->method, TEXT("POST"));
     if (verdict->route->access == HTTP_ACCESS_KEY &&
-        !api_keys_accept(rules->keys, head->authorization)) {
+        !has_key(head, rules)) {
+        const bool sent_one = head->authorization_count > 0 || head->api_key_count > 0;
         refuse(verdict, OPENAI_ERROR_INVALID_KEY,
-               head->authorization_count == 0 ? "no API key: send Authorization: Bearer <key>"
-                                              : "incorrect API key");
+               sent_one ? "incorrect API key" : "no API key: send Authorization: Bearer <key>");
     } else if (head->expect_count > 0 &&
                !text_equals_ignoring_case(head->expect, TEXT("100-continue"))) {
         refuse(verdict, OPENAI_ERROR_EXPECTATION, "only Expect: 100-continue is met");

@@ -124,6 +124,8 @@ static void judge(struct http_exchange_record *record, const struct http_head *h
     };
     record->verdict = http_guard_judge(head, &rules);
     record->shared.path_tail = record->verdict.path_tail.bytes;
+    record->shared.dialect =
+        record->verdict.route == NULL ? HTTP_DIALECT_OPENAI : record->verdict.route->dialect;
 }
 
 static void send_refusal(struct http_exchange_record *record)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * server/http_routes.c - THE TABLE: method, path, handler, access. Start reading here.
+ * server/http_routes.c - THE TABLE: method, path, handler, access, errors' shape. Start reading here.
  *
  * What happens before a handler runs is in http_guard.c. Thread: any. */
 #include "server/http_routes.h"
@@ -16,16 +16,31 @@ static const struct http_route routes[] = {
     {"GET", "/v1/models", openai_models_list_handle, HTTP_ACCESS_KEY},
     {"GET", "/v1/models/{id}", openai_model_handle, HTTP_ACCESS_KEY},
 
+    {"POST", "/v1/responses", responses_handle, HTTP_ACCESS_KEY},
+    {"POST", "/v1/responses/input_tokens", responses_count_handle, HTTP_ACCESS_KEY},
+    {"POST", "/v1/messages", messages_handle, HTTP_ACCESS_KEY, HTTP_DIALECT_ANTHROPIC},
+    {"POST", "/v1/messages/count_tokens", messages_count_handle, HTTP_ACCESS_KEY,
+     HTTP_DIALECT_ANTHROPIC},
+    {"POST", "/v1/tokens/count", tokens_count_handle, HTTP_ACCESS_KEY},
+
     /* Clients whose base URL lacks /v1. */
     {"POST", "/chat/completions", openai_chat_handle, HTTP_ACCESS_KEY},
     {"POST", "/completions", openai_completions_handle, HTTP_ACCESS_KEY},
     {"GET", "/models", openai_models_list_handle, HTTP_ACCESS_KEY},
     {"GET", "/models/{id}", openai_model_handle, HTTP_ACCESS_KEY},
+    {"POST", "/responses", responses_handle, HTTP_ACCESS_KEY},
+    {"POST", "/responses/input_tokens", responses_count_handle, HTTP_ACCESS_KEY},
+    {"POST", "/messages", messages_handle, HTTP_ACCESS_KEY, HTTP_DIALECT_ANTHROPIC},
+    {"POST", "/messages/count_tokens", messages_count_handle, HTTP_ACCESS_KEY,
+     HTTP_DIALECT_ANTHROPIC},
+    {"POST", "/tokens/count", tokens_count_handle, HTTP_ACCESS_KEY},
 
     {"POST", "/tokenize", tokenize_handle, HTTP_ACCESS_KEY},
     {"POST", "/detokenize", detokenize_handle, HTTP_ACCESS_KEY},
+    {"POST", "/apply-template", apply_template_handle, HTTP_ACCESS_KEY},
 
     {"GET", "/", admin_index_handle, HTTP_ACCESS_KEY},
+    {"GET", "/openapi.json", openapi_handle, HTTP_ACCESS_KEY},
     {"GET", "/health", admin_health_handle, HTTP_ACCESS_PUBLIC},
     {"GET", "/readyz", admin_health_handle, HTTP_ACCESS_PUBLIC},
     {"GET", "/livez", admin_live_handle, HTTP_ACCESS_PUBLIC},

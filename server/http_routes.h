@@ -23,6 +23,7 @@ struct http_route {
     const char *path;   /* A last "{id}" matches the rest of the path, also with slashes in it. */
     http_handler *handler;
     enum http_access access;
+    enum http_dialect dialect;
 };
 
 size_t http_routes_count(void);

@@ -10,6 +10,7 @@
 
 #include "base/json_writer.h"
 #include "server/http_exchange.h"
+#include "server/messages_error.h"
 #include "server/sse_stream.h"
 
 enum {
@@ -158,11 +159,18 @@ static void add_headers(struct http_exchange *exchange, const struct openai_erro
 void openai_error_reply(struct http_exchange *exchange, const struct openai_error *error)
 {
     char buffer[OPENAI_ERROR_BODY_BYTES];
-    const struct text body = {.bytes = buffer,
-                              .len = openai_error_body(error, buffer, sizeof(buffer))};
+    const bool is_anthropic = exchange->dialect == HTTP_DIALECT_ANTHROPIC;
+    struct text body = {.bytes = buffer};
+    body.len = is_anthropic
+                   ? messages_error_body(error, exchange->request_id, buffer, sizeof(buffer))
+                   : openai_error_body(error, buffer, sizeof(buffer));
     if (!sse_stream_has_begun(exchange)) {
         add_headers(exchange, error);
         http_exchange_reply(exchange, error->status, "application/json", body);
+    } else if (is_anthropic) {
+        if (sse_stream_write_named(exchange, TEXT("error"), body)) {
+            sse_stream_end_unmarked(exchange);
+        }
     } else if (sse_stream_write(exchange, body)) {
         sse_stream_end(exchange);
     }

@@ -1,93 +1,55 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * server/openai_job.c - one generation: from the engine's events to a reply or a stream.
+ * server/openai_job.c - one request for completions: from the engine's events to a reply or stream.
  *
  * Every call into the exchange may find that the client is gone, and then abandons the job before
  * it returns: is_answered is looked at again after each. Thread: loop. */
 #include "server/openai_job.h"
 
-#include <sodium.h>
-#include <stdio.h>
-
-#include "base/clock.h"
 #include "server/server_internal.h"
 #include "server/sse_stream.h"
 
-enum { REPLY_ID_BYTES = 48 };
+enum {
+    ECHO_CHUNK_BYTES = 16 * 1024, /* Six times as much in JSON is far below a chunk. */
+    ECHO_CHUNK_TOKENS = 64,
+};
 
-/* ---- From the prompt to a request ---- */
+/* ---- Its parts ---- */
 
 static bool is_chat(const struct openai_job *job)
 {
     return job->prompt.endpoint == OPENAI_CHAT;
 }
 
-static bool wants_logprobs(const struct openai_job *job)
+static struct arena *arena_of(const struct openai_job *job)
 {
-    return job->request.sampling.logprobs_wanted >= 0;
+    return &job->prompt.exchange->arena;
 }
 
-static void make_reply_id(const char *prefix, char id_out[REPLY_ID_BYTES])
+static bool echoes_scores(const struct openai_params *params)
 {
-    unsigned char bytes[12];
-    char hex[2 * sizeof(bytes) + 1];
-    randombytes_buf(bytes, sizeof(bytes));
-    sodium_bin2hex(hex, sizeof(hex), bytes, sizeof(bytes));
-    snprintf(id_out, REPLY_ID_BYTES, "%s%s", prefix, hex);
-}
-
-static void fill_request(struct openai_job *job, uint64_t request_id)
-{
-    const struct openai_params *params = &job->prompt.params;
-    const uint64_t queue_timeout_ms = job->prompt.options.config->queue_timeout_ms;
-    job->request = (struct generation_request){
-        .id = request_id,
-        .prompt = job->prompt.tokens,
-        .prompt_count = job->prompt.token_count,
-        .choice_count = params->choice_count,
-        .sampling = params->sampling,
-        .stops = params->stops,
-        .stop_count = params->stop_count,
-        .stops_included = params->stop_included ? params->stop_count : 0,
-        .every_token_wanted = params->sampling.logprobs_wanted >= 0,
-        .queue_timeout_ns = queue_timeout_ms * 1000000,
-    };
-    if (!params->seed_given) {
-        randombytes_buf(&job->request.sampling.seed, sizeof(job->request.sampling.seed));
-    }
-}
-
-bool openai_job_prepare(struct openai_job *job, uint64_t request_id)
-{
-    struct http_exchange *exchange = job->prompt.exchange;
-    const struct openai_params *params = &job->prompt.params;
-    char id[REPLY_ID_BYTES];
-    make_reply_id(is_chat(job) ? "chatcmpl-" : "cmpl-", id);
-    fill_request(job, request_id);
-    exchange->prompt_tokens = job->request.prompt_count;
-    job->choices_open = job->request.choice_count;
-    job->choices = arena_alloc(&exchange->arena, job->request.choice_count * sizeof(*job->choices));
-    const struct openai_reply_options options = {
-        .chat = is_chat(job),
-        .stream = params->stream,
-        .usage_in_stream = params->stream && params->usage_in_stream,
-        .id = id,
-        .created = clock_wall_seconds(),
-        .model = job->prompt.options.model->id,
-    };
-    return job->choices != NULL && openai_reply_init(&job->reply, &options, &exchange->arena);
+    return params->echo && params->logprobs >= 0;
 }
 
 /* ---- Endings ---- */
+
+typedef void engine_order(struct engine *engine, uint64_t request_id);
+
+static void order_open_parts(const struct openai_job *job, engine_order *order)
+{
+    for (uint32_t index = 0; index < job->parts_submitted; index++) {
+        if (job->parts[index].choices_open > 0) {
+            order(job->engine, job->parts[index].request.id);
+        }
+    }
+}
 
 void openai_job_abandon(struct openai_job *job)
 {
     if (!job->is_answered) {
         job->is_answered = true;
         job->prompt.exchange->finish = "cancelled";
-        if (job->is_submitted && job->choices_open > 0) {
-            engine_cancel(job->engine, job->request.id);
-        }
+        order_open_parts(job, engine_cancel);
     }
 }
 
@@ -97,8 +59,12 @@ void openai_job_fail(struct openai_job *job, const struct openai_error *error)
         return;
     }
     openai_job_abandon(job); /* First: the reply may find the client gone and come back here. */
-    job->prompt.exchange->finish = job->is_submitted ? "error" : NULL;
-    openai_error_reply(job->prompt.exchange, error);
+    job->prompt.exchange->finish = job->parts_submitted > 0 ? "error" : NULL;
+    if (job->typed != NULL && sse_stream_has_begun(job->prompt.exchange)) {
+        typed_reply_fail(job->typed, error);
+    } else {
+        openai_error_reply(job->prompt.exchange, error);
+    }
 }
 
 static void fail_internal(struct openai_job *job, const char *message)
@@ -144,14 +110,13 @@ static void fail_with_code(struct openai_job *job, enum error_code code)
 
 static void on_pressure(struct http_exchange *exchange, bool pause)
 {
-    const struct openai_job *job = exchange->context;
-    if (job->is_answered || job->choices_open == 0) {
-        return; /* The ring drains after the end. */
-    }
-    if (pause) {
-        engine_pause(job->engine, job->request.id);
-    } else {
-        engine_resume(job->engine, job->request.id);
+    struct openai_job *job = exchange->context;
+    if (!job->is_answered) { /* Else the ring drains after the end. */
+        job->is_paused = pause;
+        order_open_parts(job, pause ? engine_pause : engine_resume);
+        if (!pause && job->typed != NULL) {
+            typed_reply_go_on(job->typed);
+        }
     }
 }
 
@@ -161,6 +126,10 @@ void openai_job_begin_stream(struct openai_job *job)
     if (!sse_stream_has_begun(exchange)) {
         sse_stream_set_on_pressure(exchange, on_pressure);
         sse_stream_begin(exchange);
+        if (job->typed != NULL && !job->is_answered) {
+            sse_stream_set_ping(exchange, job->typed->shape->ping);
+            typed_reply_begin(job->typed);
+        }
     }
 }
 
@@ -169,7 +138,8 @@ static void begin_event(struct openai_job *job, struct json_writer *writer)
     json_writer_init(writer, job->chunk, OPENAI_CHUNK_BYTES);
 }
 
-static void send_event(struct openai_job *job, const struct json_writer *writer)
+void openai_job_send_named(struct openai_job *job, struct text name,
+                           const struct json_writer *writer)
 {
     if (!json_writer_fits(writer)) {
         fail_internal(job, "an event is too large to be sent");
@@ -177,90 +147,216 @@ static void send_event(struct openai_job *job, const struct json_writer *writer)
     }
     openai_job_begin_stream(job);
     const struct text json = {.bytes = writer->buffer, .len = writer->len};
-    if (!job->is_answered && !sse_stream_write(job->prompt.exchange, json)) {
+    if (!job->is_answered && !sse_stream_write_named(job->prompt.exchange, name, json)) {
         openai_job_abandon(job);
     }
 }
 
-/* Chat opens every choice with its role, at the first sign of it. */
-static void send_role_once(struct openai_job *job, uint32_t index)
+static void send_event(struct openai_job *job, const struct json_writer *writer)
 {
-    struct openai_choice *choice = &job->choices[index];
-    if (is_chat(job) && !choice->role_sent) {
-        choice->role_sent = true;
-        struct json_writer writer;
-        begin_event(job, &writer);
-        openai_reply_role_chunk(&job->reply, index, &writer);
-        send_event(job, &writer);
-    }
+    openai_job_send_named(job, TEXT(""), writer);
 }
 
-/* token is NULL when no logprobs are wanted. */
-static void stream_text(struct openai_job *job, uint32_t index, struct text text,
-                        const struct openai_token *token)
+static void send_echo(struct openai_part *part, uint32_t choice, struct text text, uint32_t begin,
+                      uint32_t end)
 {
-    send_role_once(job, index);
-    if (job->is_answered || (text.len == 0 && token == NULL)) {
-        return;
-    }
+    struct openai_job *job = part->job;
+    const bool scored = echoes_scores(&job->prompt.params);
     struct json_writer writer;
     begin_event(job, &writer);
-    openai_reply_text_chunk(&job->reply, index, text, token, &writer);
+    openai_reply_echo_chunk(&job->reply, part->first_index + choice, text,
+                            scored ? &part->scores : NULL, begin, end, &writer);
     send_event(job, &writer);
 }
 
-static void stream_finish(struct openai_job *job, uint32_t index)
+/* How many bytes can be sent of an echoed text: whole characters, and not too many at once. */
+static size_t echo_len(struct text text)
 {
-    send_role_once(job, index);
+    size_t len = text.len < ECHO_CHUNK_BYTES ? text.len : ECHO_CHUNK_BYTES;
+    while (len < text.len && len > ECHO_CHUNK_BYTES - 4 &&
+           ((unsigned char)text.bytes[len] & 0xc0) == 0x80) {
+        len--;
+    }
+    return len;
+}
+
+static void echo_text(struct openai_part *part, uint32_t choice)
+{
+    struct text rest = part->prompt->text;
+    while (rest.len > 0 && !part->job->is_answered) {
+        const size_t len = echo_len(rest);
+        send_echo(part, choice, (struct text){.bytes = rest.bytes, .len = len}, 0, 0);
+        rest.bytes += len;
+        rest.len -= len;
+    }
+}
+
+/* A chunk for each token, or for some that only together are whole characters. */
+static void echo_tokens(struct openai_part *part, uint32_t choice)
+{
+    const struct text whole = part->prompt->text;
+    const struct prompt_scores *scores = &part->scores;
+    size_t text_begin = 0;
+    size_t text_end = 0;
+    uint32_t begin = 0;
+    for (uint32_t index = 0; index < scores->token_count && !part->job->is_answered; index++) {
+        text_end += tokenizer_decode(scores->tokenizer, scores->tokens[index]).len;
+        const bool is_last = index + 1 == scores->token_count;
+        const bool is_whole = text_end == whole.len || (text_end > text_begin &&
+                              ((unsigned char)whole.bytes[text_end] & 0xc0) != 0x80);
+        if (is_last || is_whole || index + 1 - begin == ECHO_CHUNK_TOKENS) {
+            const struct text text = {.bytes = whole.bytes + text_begin,
+                                      .len = text_end - text_begin};
+            send_echo(part, choice, text, begin, index + 1);
+            text_begin = text_end;
+            begin = index + 1;
+        }
+    }
+}
+
+/* Chat opens every choice with its role, at the first sign of it; echo with the prompt. */
+static void open_choice_once(struct openai_part *part, uint32_t choice)
+{
+    struct openai_job *job = part->job;
+    struct openai_answer *answer = &part->answers[choice];
+    if (answer->is_opened) {
+        return;
+    }
+    answer->is_opened = true;
+    if (is_chat(job)) {
+        struct json_writer writer;
+        begin_event(job, &writer);
+        openai_reply_role_chunk(&job->reply, part->first_index + choice, &writer);
+        send_event(job, &writer);
+    } else if (echoes_scores(&job->prompt.params)) {
+        echo_tokens(part, choice);
+    } else if (job->prompt.params.echo) {
+        echo_text(part, choice);
+    }
+}
+
+static void stream_piece(struct openai_part *part, uint32_t choice,
+                         const struct openai_piece *piece)
+{
+    struct openai_job *job = part->job;
+    if (job->typed != NULL) {
+        typed_reply_piece(job->typed, piece);
+        return;
+    }
+    open_choice_once(part, choice);
     if (!job->is_answered) {
         struct json_writer writer;
         begin_event(job, &writer);
-        openai_reply_finish_chunk(&job->reply, index, job->choices[index].finish, &writer);
+        openai_reply_text_chunk(&job->reply, part->first_index + choice, piece, &writer);
         send_event(job, &writer);
     }
+}
+
+static void stream_finish(struct openai_part *part, uint32_t choice,
+                          const struct openai_token *rest)
+{
+    struct openai_job *job = part->job;
+    if (job->typed != NULL) {
+        return; /* It has one choice: openai_job_complete ends it. */
+    }
+    open_choice_once(part, choice);
+    if (!job->is_answered) {
+        struct json_writer writer;
+        begin_event(job, &writer);
+        openai_reply_finish_chunk(&job->reply, part->first_index + choice, rest,
+                                  part->answers[choice].finish, &writer);
+        send_event(job, &writer);
+    }
+}
+
+/* ---- Usage ---- */
+
+struct openai_usage openai_job_usage(const struct openai_job *job)
+{
+    struct openai_usage usage = {
+        .prompt_tokens = job->prompt.exchange->prompt_tokens,
+        .completion_tokens = job->prompt.exchange->completion_tokens,
+    };
+    for (uint32_t index = 0; index < job->part_count * job->prompt.params.choice_count; index++) {
+        usage.reasoning_tokens += job->answers[index].reasoning_tokens;
+    }
+    return usage;
 }
 
 /* ---- Whole replies ---- */
 
-static void collect_text(struct openai_job *job, uint32_t index, struct text text,
-                         const struct openai_token *token)
+static void keep_piece(struct openai_job *job, struct openai_answer *answer,
+                       const struct openai_piece *piece)
 {
-    struct openai_choice *choice = &job->choices[index];
-    struct arena *arena = &job->prompt.exchange->arena;
-    const enum openai_logprobs_shape shape =
-        is_chat(job) ? OPENAI_LOGPROBS_CHAT : OPENAI_LOGPROBS_COMPLETIONS;
-    if (!reply_buffer_append(&choice->text, text, arena) ||
-        (token != NULL && !openai_logprobs_add(&choice->logprobs, shape, token, arena))) {
+    if (!openai_answer_keep(answer, piece, &job->reply, arena_of(job))) {
         fail_internal(job, "the answer needs more memory than one request may use");
     }
+}
+
+/* The texts that a choice's reply points to. */
+struct choice_texts {
+    struct text thought, token_ids;
+};
+
+static void fill_choice(const struct openai_part *part, uint32_t choice, struct choice_texts *texts,
+                        struct openai_choice_reply *reply_out)
+{
+    const struct openai_params *params = &part->job->prompt.params;
+    const struct openai_answer *answer = &part->answers[choice];
+    *texts = (struct choice_texts){.thought = reply_buffer_text(&answer->thought),
+                                   .token_ids = reply_buffer_text(&answer->token_ids)};
+    *reply_out = (struct openai_choice_reply){
+        .text = reply_buffer_text(&answer->text),
+        .thought = answer->thinks ? &texts->thought : NULL,
+        .finish = answer->finish,
+        .logprobs = params->logprobs >= 0 ? &answer->logprobs : NULL,
+        .echoed = echoes_scores(params) ? &part->scores : NULL,
+        .token_ids = params->token_ids ? &texts->token_ids : NULL,
+    };
+    if (params->token_ids) {
+        reply_out->prompt.tokens = part->prompt->tokens;
+        reply_out->prompt.token_count = part->prompt->token_count;
+    }
+    if (params->prompt_logprobs >= 0) {
+        reply_out->prompt.scores = &part->scores;
+        reply_out->prompt.top_max = (uint32_t)params->prompt_logprobs;
+    }
+}
+
+static struct openai_choice_reply *fill_choices(const struct openai_job *job)
+{
+    const uint32_t n = job->prompt.params.choice_count;
+    const size_t count = (size_t)job->part_count * n;
+    struct openai_choice_reply *replies = arena_alloc(arena_of(job), count * sizeof(*replies));
+    struct choice_texts *texts = arena_alloc(arena_of(job), count * sizeof(*texts));
+    if (replies == NULL || texts == NULL) {
+        return NULL;
+    }
+    for (size_t index = 0; index < count; index++) {
+        fill_choice(&job->parts[index / n], (uint32_t)(index % n), &texts[index], &replies[index]);
+    }
+    return replies;
 }
 
 static void write_whole(const struct openai_job *job, const struct openai_choice_reply *replies,
                         struct json_writer *writer)
 {
-    const struct openai_usage usage = {
-        .prompt_tokens = job->request.prompt_count,
-        .completion_tokens = job->prompt.exchange->completion_tokens,
-    };
-    openai_reply_whole(&job->reply, replies, job->request.choice_count, &usage, writer);
+    const struct openai_usage usage = openai_job_usage(job);
+    if (job->typed != NULL) {
+        typed_reply_whole(job->typed, writer);
+        return;
+    }
+    openai_reply_whole(&job->reply, replies, job->part_count * job->prompt.params.choice_count,
+                       &usage, writer);
 }
 
 /* Measures, then writes. */
 static void reply_whole(struct openai_job *job)
 {
     struct http_exchange *exchange = job->prompt.exchange;
-    const uint32_t count = job->request.choice_count;
-    struct openai_choice_reply *replies = arena_alloc(&exchange->arena, count * sizeof(*replies));
+    const struct openai_choice_reply *replies = fill_choices(job);
     struct json_writer writer = {0};
     if (replies != NULL) {
-        for (uint32_t index = 0; index < count; index++) {
-            const struct openai_choice *choice = &job->choices[index];
-            replies[index] = (struct openai_choice_reply){
-                .text = reply_buffer_text(&choice->text),
-                .finish = choice->finish,
-                .logprobs = wants_logprobs(job) ? &choice->logprobs : NULL,
-            };
-        }
         write_whole(job, replies, &writer);
     }
     char *body = replies == NULL ? NULL : arena_alloc(&exchange->arena, writer.len);
@@ -277,12 +373,12 @@ static void reply_whole(struct openai_job *job)
 
 static void end_stream(struct openai_job *job)
 {
-    struct http_exchange *exchange = job->prompt.exchange;
+    if (job->typed != NULL) {
+        typed_reply_end(job->typed);
+        return;
+    }
     if (job->prompt.params.usage_in_stream) {
-        const struct openai_usage usage = {
-            .prompt_tokens = job->request.prompt_count,
-            .completion_tokens = exchange->completion_tokens,
-        };
+        const struct openai_usage usage = openai_job_usage(job);
         struct json_writer writer;
         begin_event(job, &writer);
         openai_reply_usage_chunk(&job->reply, &usage, &writer);
@@ -290,89 +386,126 @@ static void end_stream(struct openai_job *job)
     }
     if (!job->is_answered) {
         job->is_answered = true;
-        sse_stream_end(exchange);
+        sse_stream_end(job->prompt.exchange);
+    }
+}
+
+void openai_job_complete(struct openai_job *job)
+{
+    if (job->is_answered) {
+        return;
+    }
+    job->prompt.exchange->finish = job->answers[0].finish;
+    if (job->prompt.params.stream) {
+        end_stream(job);
+    } else {
+        reply_whole(job);
     }
 }
 
 /* ---- Events ---- */
 
-static void take_text(struct openai_job *job, const struct generation_event *event)
+static void send_pieces(struct openai_part *part, uint32_t choice)
 {
-    struct openai_choice *choice = &job->choices[event->choice];
-    struct text text = generation_event_text(event);
-    /* The prompt ends with "Assistant:", so the answer begins with a space that is not meant. */
-    const bool at_start =
-        is_chat(job) && !choice->has_text && !job->prompt.params.prompt.continue_final_message;
-    if (at_start && text_starts_with(text, TEXT(" "))) {
-        text = (struct text){.bytes = text.bytes + 1, .len = text.len - 1};
+    struct openai_job *job = part->job;
+    struct openai_answer *answer = &part->answers[choice];
+    struct openai_piece piece;
+    while (!job->is_answered && openai_answer_next(answer, &piece)) {
+        if (!job->prompt.params.stream || job->typed != NULL) {
+            keep_piece(job, answer, &piece); /* Typed streams repeat it at their end. */
+        }
+        if (job->prompt.params.stream) {
+            stream_piece(part, choice, &piece);
+        }
     }
+}
+
+static void take_text(struct openai_part *part, const struct generation_event *event)
+{
+    struct openai_job *job = part->job;
+    const struct openai_params *params = &job->prompt.params;
+    const uint32_t shown_max = params->logprobs > 0 ? (uint32_t)params->logprobs : 0;
     const struct openai_token token = {
         .tokenizer = job->prompt.options.tokenizer,
         .id = event->token,
         .logprob = event->logprob,
         .top = generation_event_top(event),
-        .top_count = event->top_count,
-        .space_trimmed = at_start,
-        .text_offset = choice->characters,
+        .top_count = event->top_count < shown_max ? event->top_count : shown_max,
+        .shown_as_id = params->tokens_as_ids,
     };
-    const bool has_token = wants_logprobs(job) && event->token_valid;
-    choice->has_text = choice->has_text || event->text_len > 0;
-    if (has_token) {
-        choice->characters += (uint32_t)utf8_count(openai_token_text(&token));
+    if (!openai_answer_push(&part->answers[event->choice], generation_event_text(event),
+                            event->token_valid ? &token : NULL, arena_of(job))) {
+        fail_internal(job, "the answer needs more memory than one request may use");
+        return;
     }
+    send_pieces(part, event->choice);
+}
+
+static void finish_choice(struct openai_part *part, const struct generation_event *event)
+{
+    struct openai_job *job = part->job;
+    const uint32_t choice = event->choice;
+    struct openai_answer *answer = &part->answers[choice];
+    answer->finish = generation_end_text(event->end);
+    answer->ended_by_length = event->end == GENERATION_ENDED_BY_LENGTH;
+    answer->stop_string = event->stop_string;
+    openai_answer_end(answer);
+    send_pieces(part, choice);
+    if (job->is_answered) {
+        return;
+    }
+    const struct openai_piece rest = {.tokens = openai_answer_take_rest(answer)};
     if (job->prompt.params.stream) {
-        stream_text(job, event->choice, text, has_token ? &token : NULL);
+        stream_finish(part, choice, rest.tokens);
     } else {
-        collect_text(job, event->choice, text, has_token ? &token : NULL);
+        keep_piece(job, answer, &rest);
     }
 }
 
-static void take_end(struct openai_job *job, const struct generation_event *event)
+static void take_end(struct openai_part *part, const struct generation_event *event)
 {
-    struct openai_choice *choice = &job->choices[event->choice];
-    choice->finish = generation_end_text(event->end);
     switch (event->end) {
     case GENERATION_ENDED_BY_STOP:
     case GENERATION_ENDED_BY_LENGTH:
-        if (job->prompt.params.stream) {
-            stream_finish(job, event->choice);
-        }
+        finish_choice(part, event);
         break;
     case GENERATION_ENDED_BY_CANCEL: /* Not by us, or there would be an answer: the drain's end. */
-        fail_with_code(job, ERROR_CANCELLED);
+        fail_with_code(part->job, ERROR_CANCELLED);
         break;
     case GENERATION_ENDED_BY_ERROR:
-        fail_with_code(job, event->error);
+        fail_with_code(part->job, event->error);
         break;
     }
 }
 
-bool openai_job_take_event(struct openai_job *job, const struct generation_event *event)
+bool openai_job_take_event(struct openai_part *part, const struct generation_event *event)
 {
-    struct http_exchange *exchange = job->prompt.exchange;
-    ASSERT_COMPARE(event->choice, <, job->request.choice_count);
+    struct openai_job *job = part->job;
+    ASSERT_COMPARE(event->choice, <, part->request.choice_count);
+    ASSERT_COMPARE(part->choices_open, >, 0);
     job->has_event = true;
-    if (event->type == GENERATION_TEXT) {
+    switch (event->type) {
+    case GENERATION_PROMPT:
         if (!job->is_answered) {
-            take_text(job, event);
+            prompt_scores_take(&part->scores, event);
         }
         return false;
+    case GENERATION_TEXT:
+        if (!job->is_answered) {
+            take_text(part, event);
+        }
+        return false;
+    case GENERATION_ENDED:
+        break;
     }
-    job->choices_open--;
-    exchange->completion_tokens += event->completion_tokens;
+    part->choices_open--;
+    job->prompt.exchange->completion_tokens += event->completion_tokens;
     if (!job->is_answered) {
-        take_end(job, event);
+        take_end(part, event);
     }
-    if (job->choices_open > 0) {
+    if (part->choices_open > 0) {
         return false;
     }
-    if (!job->is_answered) {
-        exchange->finish = job->choices[0].finish;
-        if (job->prompt.params.stream) {
-            end_stream(job);
-        } else {
-            reply_whole(job);
-        }
-    }
+    job->parts_open--;
     return true;
 }

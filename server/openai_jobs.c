@@ -23,7 +23,7 @@ struct openai_jobs {
     struct server *server;
     uint64_t last_id;
     uint32_t open_count;
-    struct openai_job *buckets[BUCKET_COUNT]; /* Submitted jobs, by id. */
+    struct openai_part *buckets[BUCKET_COUNT]; /* What the engine works on, by id. */
     char chunk[OPENAI_CHUNK_BYTES];
     alignas(8) unsigned char event[GENERATION_EVENT_BYTES_MAX];
 };
@@ -52,26 +52,26 @@ uint32_t openai_jobs_count(const struct openai_jobs *jobs)
 
 /* ---- The table ---- */
 
-static struct openai_job **bucket_of(struct openai_jobs *jobs, uint64_t id)
+static struct openai_part **bucket_of(struct openai_jobs *jobs, uint64_t id)
 {
     return &jobs->buckets[id % BUCKET_COUNT];
 }
 
-/* Points to the link that holds the job of that id, or to the NULL at the end. */
-static struct openai_job **link_of(struct openai_jobs *jobs, uint64_t id)
+/* Points to the link that holds the part of that id, or to the NULL at the end. */
+static struct openai_part **link_of(struct openai_jobs *jobs, uint64_t id)
 {
-    struct openai_job **link = bucket_of(jobs, id);
+    struct openai_part **link = bucket_of(jobs, id);
     while (*link != NULL && (*link)->request.id != id) {
         link = &(*link)->next;
     }
     return link;
 }
 
-static void insert(struct openai_jobs *jobs, struct openai_job *job)
+static void insert(struct openai_jobs *jobs, struct openai_part *part)
 {
-    struct openai_job **bucket = bucket_of(jobs, job->request.id);
-    job->next = *bucket;
-    *bucket = job;
+    struct openai_part **bucket = bucket_of(jobs, part->request.id);
+    part->next = *bucket;
+    *bucket = part;
 }
 
 /* ---- Starting ---- */
@@ -81,24 +81,60 @@ static void on_client_gone(struct http_exchange *exchange)
     openai_job_abandon(exchange->context);
 }
 
+/* As many prompts of one request as fill all slots: more would only take the places of others in
+ * the queue, and wait there until they time out. */
+static uint32_t parts_open_max(const struct openai_job *job)
+{
+    const uint32_t slot_count = job->prompt.options.model->slot_count;
+    const uint32_t at_once = slot_count / job->prompt.params.choice_count;
+    return at_once > 0 ? at_once : 1;
+}
+
+/* Submits the next prompts. The engine's code is that of the first that it did not take. */
+static enum error_code submit_parts(struct openai_jobs *jobs, struct openai_job *job,
+                                    struct error *error)
+{
+    while (!job->is_answered && job->parts_submitted < job->part_count &&
+           job->parts_open < parts_open_max(job)) {
+        struct openai_part *part = &job->parts[job->parts_submitted];
+        const enum error_code code = engine_submit(job->engine, &part->request, error);
+        if (code != ERROR_NONE) {
+            return code;
+        }
+        part->choices_open = part->request.choice_count;
+        job->parts_submitted++;
+        job->parts_open++;
+        insert(jobs, part);
+        if (job->is_paused) {
+            engine_pause(job->engine, part->request.id);
+        }
+    }
+    return ERROR_NONE;
+}
+
+/* The job begins; false: nothing of it runs, *error is its answer. */
 static bool submit(struct openai_jobs *jobs, struct openai_job *job, struct openai_error *error)
 {
-    struct server *server = jobs->server;
     struct error failure = {0};
-    if (!openai_job_prepare(job, ++jobs->last_id)) {
+    const uint64_t first_id = jobs->last_id + 1;
+    jobs->last_id += job->prompt.prompt_count;
+    if (!openai_job_prepare(job, first_id)) {
         openai_error_set(error, OPENAI_ERROR_INVALID_REQUEST, NULL,
                          "the request needs more memory than one request may use");
         return false;
     }
-    const enum error_code code = engine_submit(job->engine, &job->request, &failure);
+    job->submitted_ns = clock_monotonic_ns(&jobs->server->clock);
+    const enum error_code code = submit_parts(jobs, job, &failure);
     if (code != ERROR_NONE) {
         openai_error_from_code(error, code, failure.message);
+    }
+    if (job->parts_open == 0) {
         return false;
     }
     http_exchange_hold(job->prompt.exchange, HTTP_HOLDER_ENGINE);
-    job->is_submitted = true;
-    job->submitted_ns = clock_monotonic_ns(&server->clock);
-    insert(jobs, job);
+    if (code != ERROR_NONE) {
+        openai_job_fail(job, error); /* It ends with what was submitted. */
+    }
     return true;
 }
 
@@ -150,6 +186,23 @@ void openai_jobs_start(struct openai_jobs *jobs, struct http_exchange *exchange,
 
 /* ---- Running ---- */
 
+/* A part has ended: the next ones, or the end of the job, which is gone then. */
+static void go_on(struct openai_jobs *jobs, struct openai_job *job)
+{
+    struct error failure = {0};
+    const enum error_code code = submit_parts(jobs, job, &failure);
+    if (code != ERROR_NONE) {
+        struct openai_error error;
+        openai_error_from_code(&error, code, failure.message);
+        openai_job_fail(job, &error);
+    }
+    if (job->parts_open == 0) {
+        openai_job_complete(job);
+        jobs->open_count--;
+        http_exchange_release(job->prompt.exchange, HTTP_HOLDER_ENGINE);
+    }
+}
+
 bool openai_jobs_take_events(struct openai_jobs *jobs, uint32_t max)
 {
     for (uint32_t taken = 0; taken < max; taken++) {
@@ -157,12 +210,11 @@ bool openai_jobs_take_events(struct openai_jobs *jobs, uint32_t max)
         if (event == NULL) {
             return false;
         }
-        struct openai_job **link = link_of(jobs, event->request_id);
-        struct openai_job *job = *link;
-        if (job != NULL && openai_job_take_event(job, event)) {
-            *link = job->next;
-            jobs->open_count--;
-            http_exchange_release(job->prompt.exchange, HTTP_HOLDER_ENGINE); /* The job is gone. */
+        struct openai_part **link = link_of(jobs, event->request_id);
+        struct openai_part *part = *link;
+        if (part != NULL && openai_job_take_event(part, event)) {
+            *link = part->next;
+            go_on(jobs, part->job);
         }
     }
     return true;
@@ -187,8 +239,10 @@ static void tick_job(struct openai_job *job, uint64_t now_ns)
 void openai_jobs_tick(struct openai_jobs *jobs, uint64_t now_ns)
 {
     for (size_t index = 0; index < BUCKET_COUNT; index++) {
-        for (struct openai_job *job = jobs->buckets[index]; job != NULL; job = job->next) {
-            tick_job(job, now_ns);
+        for (struct openai_part *part = jobs->buckets[index]; part != NULL; part = part->next) {
+            if (part == &part->job->parts[0]) { /* Without an event, all parts are still there. */
+                tick_job(part->job, now_ns);
+            }
         }
     }
 }
@@ -196,8 +250,8 @@ void openai_jobs_tick(struct openai_jobs *jobs, uint64_t now_ns)
 void openai_jobs_cancel_all(struct openai_jobs *jobs)
 {
     for (size_t index = 0; index < BUCKET_COUNT; index++) {
-        for (struct openai_job *job = jobs->buckets[index]; job != NULL; job = job->next) {
-            engine_cancel(job->engine, job->request.id);
+        for (struct openai_part *part = jobs->buckets[index]; part != NULL; part = part->next) {
+            engine_cancel(part->job->engine, part->request.id);
         }
     }
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * server/openai_params.h - a request's JSON to parameters: names, ranges, defaults.
+ * server/openai_params.h - a request's JSON to parameters.
  *
- * The table in openai_params.c has every field. Unknown fields are ignored, null is absent, known
+ * The table in openai_fields.c has every field. Unknown fields are ignored, null is absent, known
  * fields are checked. Text becomes tokens in prompt_job.c. Thread: any. */
 #pragma once
 
@@ -21,6 +21,18 @@ enum openai_endpoint {
     OPENAI_CHAT = 2,
     OPENAI_TOKENIZE = 4,
     OPENAI_DETOKENIZE = 8,
+    OPENAI_RESPONSES = 16,
+    OPENAI_RESPONSES_COUNT = 32, /* /v1/responses/input_tokens */
+    OPENAI_MESSAGES = 64,        /* Anthropic's. */
+    OPENAI_MESSAGES_COUNT = 128, /* /v1/messages/count_tokens */
+    OPENAI_TEMPLATE = 256,       /* /apply-template */
+};
+
+enum {
+    OPENAI_TURNS = OPENAI_CHAT | OPENAI_RESPONSES | OPENAI_MESSAGES, /* An assistant's turn. */
+    OPENAI_GENERATIONS = OPENAI_COMPLETIONS | OPENAI_TURNS,
+    /* Whose prompts are what a generation reads. */
+    OPENAI_READERS = OPENAI_GENERATIONS | OPENAI_RESPONSES_COUNT | OPENAI_MESSAGES_COUNT,
 };
 
 enum openai_prompt_kind {
@@ -30,29 +42,59 @@ enum openai_prompt_kind {
     OPENAI_PROMPT_MESSAGES,
 };
 
-/* All memory is the arena's. */
-struct openai_prompt {
-    enum openai_prompt_kind kind;
+/* Whether a G1 model is to think first; other models do not know how. */
+enum openai_thinking {
+    OPENAI_THINKING_UNSAID, /* As the chat template served says. */
+    OPENAI_THINKING_OFF,
+    OPENAI_THINKING_ON,
+};
+
+/* One prompt of TEXT or TOKENS. */
+struct openai_input {
     struct text text; /* TEXT */
     int32_t *tokens;  /* TOKENS: [token_count], each a token of the model. */
     uint32_t token_count;
+};
+
+/* All memory is the arena's. Zeroed: nothing is asked yet, all as the server does by default. */
+struct openai_prompt {
+    enum openai_prompt_kind kind;
+    struct openai_input *inputs; /* TEXT, TOKENS: [input_count], at least one. */
+    uint32_t input_count;
     struct chat_message *messages; /* MESSAGES: [message_count], at least one. */
     uint32_t message_count;
     bool continue_final_message; /* MESSAGES: the last one is the assistant's, to go on. */
+    bool omit_generation_prompt; /* add_generation_prompt: false. */
+    enum openai_thinking thinking;
+    enum chat_effort effort;
+};
+
+/* What a reply of /v1/responses repeats of its request. Zeroed texts are null. */
+struct responses_params {
+    struct text instructions;
+    struct text effort;
+    struct text metadata; /* JSON. */
 };
 
 /* What one request asks for. All memory is the arena's. */
 struct openai_params {
     enum openai_endpoint endpoint;
     struct openai_prompt prompt;
-    struct sampling sampling;
-    bool seed_given;       /* Else the caller draws one. */
-    uint32_t choice_count; /* n */
+    struct sampling sampling; /* .logprobs_wanted covers both kinds below. */
+    bool seed_given;          /* Else the caller draws one. */
+    uint32_t choice_count;    /* n */
     uint32_t stop_count;
+    uint32_t own_stop_count; /* The request's. */
     struct text stops[LIMIT_STOP_STRINGS + 2]; /* The request's, then the chat template's. */
-    bool stop_included;                        /* include_stop_str_in_output */
+    uint32_t stops_included;                   /* The first so many stay in the text. */
+    bool echo;
+    int32_t logprobs;        /* Alternatives of each token of the answer; -1: no logprobs. */
+    int32_t prompt_logprobs; /* vLLM's: of each token of the prompt. */
+    bool token_ids;          /* return_token_ids */
+    bool tokens_as_ids;      /* return_tokens_as_token_ids */
     bool stream;
     bool usage_in_stream; /* stream_options.include_usage */
+    struct responses_params responses;
 };
 
 /* Reads a body (NUL follows its last byte) as a request to that endpoint. Nothing is kept of the
@@ -61,3 +103,7 @@ WARN_UNUSED bool openai_params_read(enum openai_endpoint endpoint, struct text b
                                     const struct server_options *options, struct arena *arena,
                                     struct openai_params *params_out,
                                     struct openai_error *error_out);
+
+/* The template that renders this prompt: the one served, or its sibling that thinks or does not. */
+enum chat_template openai_prompt_template(const struct openai_prompt *prompt,
+                                          enum chat_template served);

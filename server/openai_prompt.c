@@ -28,7 +28,8 @@ enum error_code openai_prompt_read_token(struct openai_reading *reading, struct 
     return ERROR_NONE;
 }
 
-enum error_code openai_prompt_read_tokens(struct openai_reading *reading, struct json_value value)
+static enum error_code read_tokens(struct openai_reading *reading, struct json_value value,
+                                   struct openai_input *input_out)
 {
     enum error_code code =
         json_reader_expect(&reading->json, value, JSON_TYPE_ARRAY, &reading->error);
@@ -48,13 +49,11 @@ enum error_code openai_prompt_read_tokens(struct openai_reading *reading, struct
             return code;
         }
     }
-    reading->params.prompt.kind = OPENAI_PROMPT_TOKENS;
-    reading->params.prompt.tokens = tokens;
-    reading->params.prompt.token_count = count;
+    *input_out = (struct openai_input){.tokens = tokens, .token_count = count};
     return ERROR_NONE;
 }
 
-/* ---- Text ---- */
+/* ---- One prompt or several ---- */
 
 static enum error_code read_text(struct openai_reading *reading, struct json_value value,
                                  struct text *text_out)
@@ -69,29 +68,67 @@ static enum error_code read_text(struct openai_reading *reading, struct json_val
     return text_out->bytes == NULL ? OPENAI_READING_NO_MEMORY(reading, value) : ERROR_NONE;
 }
 
+/* Reads `count` prompts of one kind: the value itself, or from it on to the end of its array. */
+static enum error_code read_inputs(struct openai_reading *reading, enum openai_prompt_kind kind,
+                                   struct json_value first, uint32_t count)
+{
+    struct openai_prompt *prompt = &reading->params.prompt;
+    struct openai_input *inputs = arena_alloc(reading->arena, count * sizeof(*inputs));
+    if (inputs == NULL) {
+        return OPENAI_READING_NO_MEMORY(reading, first);
+    }
+    struct json_value value = first;
+    for (uint32_t index = 0; index < count; index++) {
+        const enum error_code code = kind == OPENAI_PROMPT_TEXT
+                                         ? read_text(reading, value, &inputs[index].text)
+                                         : read_tokens(reading, value, &inputs[index]);
+        if (code != ERROR_NONE) {
+            return code;
+        }
+        value = index + 1 < count ? json_reader_next(value) : value;
+    }
+    prompt->kind = kind;
+    prompt->inputs = inputs;
+    prompt->input_count = count;
+    return ERROR_NONE;
+}
+
+enum error_code openai_prompt_read_tokens(struct openai_reading *reading, struct json_value value)
+{
+    return read_inputs(reading, OPENAI_PROMPT_TOKENS, value, 1);
+}
+
+/* An array of prompts; `first` is its first element. */
+static enum error_code read_several(struct openai_reading *reading, struct json_value array,
+                                    struct json_value first)
+{
+    const bool are_texts = json_reader_type(first) == JSON_TYPE_STRING;
+    const uint32_t count = json_reader_count(array);
+    const uint32_t count_max = reading->params.endpoint == OPENAI_COMPLETIONS ? LIMIT_PROMPTS : 1;
+    if (count > count_max) {
+        return OPENAI_READING_REFUSE(reading, array, "%u prompts, at most %u", (unsigned)count,
+                                     (unsigned)count_max);
+    }
+    return read_inputs(reading, are_texts ? OPENAI_PROMPT_TEXT : OPENAI_PROMPT_TOKENS, first,
+                       count);
+}
+
 enum error_code openai_prompt_read(struct openai_reading *reading, struct json_value value)
 {
-    struct json_value single = value;
-    if (json_reader_type(value) == JSON_TYPE_ARRAY) {
-        const struct json_value first = json_reader_first(value);
-        const enum json_type type = json_reader_type(first);
-        if (first.node == NULL || (type != JSON_TYPE_STRING && type != JSON_TYPE_ARRAY)) {
-            return openai_prompt_read_tokens(reading, value);
-        }
-        if (json_reader_next(first).node != NULL) {
-            return OPENAI_READING_REFUSE(reading, value,
-                                         "several prompts are not supported by this version");
-        }
-        single = first;
+    if (json_reader_type(value) == JSON_TYPE_STRING) {
+        return read_inputs(reading, OPENAI_PROMPT_TEXT, value, 1);
     }
-    if (json_reader_type(single) == JSON_TYPE_ARRAY) {
-        return openai_prompt_read_tokens(reading, single);
+    if (json_reader_type(value) != JSON_TYPE_ARRAY) {
+        return OPENAI_READING_REFUSE(reading, value,
+                                     "must be a string, an array of token ids, or an array of "
+                                     "either");
     }
-    if (json_reader_type(single) != JSON_TYPE_STRING) {
-        return OPENAI_READING_REFUSE(reading, single, "must be a string or an array of token ids");
+    const struct json_value first = json_reader_first(value);
+    const enum json_type type = json_reader_type(first);
+    if (type == JSON_TYPE_STRING || type == JSON_TYPE_ARRAY) {
+        return read_several(reading, value, first);
     }
-    reading->params.prompt.kind = OPENAI_PROMPT_TEXT;
-    return read_text(reading, single, &reading->params.prompt.text);
+    return openai_prompt_read_tokens(reading, value);
 }
 
 /* ---- Messages ---- */
@@ -105,7 +142,7 @@ static enum error_code read_role(struct openai_reading *reading, struct json_val
     } roles[] = {
         {"system", CHAT_ROLE_SYSTEM}, {"developer", CHAT_ROLE_SYSTEM},
         {"user", CHAT_ROLE_USER},     {"assistant", CHAT_ROLE_ASSISTANT},
-        {"tool", CHAT_ROLE_TOOL},
+        {"tool", CHAT_ROLE_TOOL},     {"function", CHAT_ROLE_TOOL},
     };
     const struct json_value value = json_reader_member(message, "role");
     if (value.node == NULL) {
@@ -123,7 +160,8 @@ static enum error_code read_role(struct openai_reading *reading, struct json_val
         }
     }
     return OPENAI_READING_REFUSE(
-        reading, value, "'%.32s', must be system, developer, user, assistant or tool", name.bytes);
+        reading, value, "'%.32s', must be system, developer, user, assistant, tool or function",
+        name.bytes);
 }
 
 /* Reads {"type":"text","text":".."}; other kinds of parts are images, sound, files. */

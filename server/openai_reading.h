@@ -2,7 +2,8 @@
  *
  * server/openai_reading.h - a request while it is being read, and the readers of single fields.
  *
- * Private to openai_params.c (the table), openai_prompt.c and openai_sampling.c. Thread: any. */
+ * Private to openai_params.c, openai_fields.c (the table), openai_prompt.c, openai_sampling.c and
+ * openai_modes.c. Thread: any. */
 #pragma once
 
 #include <stdbool.h>
@@ -24,6 +25,9 @@ struct openai_reading {
     bool chat_logprobs;
     uint32_t top_logprobs;
     uint32_t best_of; /* 0: as many as n. */
+    bool stop_included;
+    uint32_t message_capacity; /* Of params.prompt.messages (openai_content.c). */
+    bool generation_prompt_wanted; /* add_generation_prompt: true was said. */
 };
 
 /* Reads a value that is there into reading->params. INVALID_ARGUMENT, TOO_LARGE (a limit, or the
@@ -31,7 +35,7 @@ struct openai_reading {
 typedef enum error_code openai_read_field(struct openai_reading *reading,
                                           struct json_value value);
 
-/* A string, an array of one string, or an array of token ids. */
+/* A string or an array of token ids; for completions also an array of either. */
 openai_read_field openai_prompt_read;
 /* An array of objects with role and content. */
 openai_read_field openai_prompt_read_messages;
@@ -43,8 +47,16 @@ openai_read_field openai_sampling_read_order;
 openai_read_field openai_sampling_read_logit_bias;
 openai_read_field openai_sampling_read_stop;
 openai_read_field openai_sampling_read_stop_tokens;
-/* How many alternatives /v1/completions wants. */
-openai_read_field openai_sampling_read_logprobs;
+
+openai_read_field openai_modes_read_model;
+openai_read_field openai_modes_read_stream_options;
+openai_read_field openai_modes_read_generation_prompt;
+openai_read_field openai_modes_read_effort;
+openai_read_field openai_modes_read_template_options;
+openai_read_field openai_modes_read_response_format;
+openai_read_field openai_modes_read_tool_choice;
+/* Accepts what clients send for fields that they do not use: false, "" and []. */
+openai_read_field openai_modes_refuse;
 
 /* One token id that model and vocabulary have. INVALID_ARGUMENT. */
 WARN_UNUSED enum error_code openai_prompt_read_token(struct openai_reading *reading,

@@ -53,6 +53,8 @@ bool openai_reply_init(struct openai_reply *reply, const struct openai_reply_opt
     write_head(options, &writer);
     *reply = (struct openai_reply){
         .chat = options->chat,
+        .logprobs = options->logprobs,
+        .token_ids = options->token_ids,
         .head = {.bytes = head, .len = writer.len},
         .chunk_end = options->usage_in_stream ? TEXT("}],\"usage\":null}") : TEXT("}]}"),
     };
@@ -78,30 +80,75 @@ void openai_reply_role_chunk(const struct openai_reply *reply, uint32_t choice,
     put(writer, reply->chunk_end);
 }
 
-void openai_reply_text_chunk(const struct openai_reply *reply, uint32_t choice, struct text text,
-                             const struct openai_token *token, struct json_writer *writer)
+static enum openai_logprobs_shape shape_of(const struct openai_reply *reply)
 {
-    begin_chunk(reply, choice, writer);
-    put(writer, reply->chat ? TEXT(",\"delta\":{\"content\":") : TEXT(",\"text\":"));
-    json_string(writer, text);
-    put(writer, reply->chat ? TEXT("},\"logprobs\":") : TEXT(",\"logprobs\":"));
-    if (token == NULL) {
-        json_null(writer);
-    } else {
-        openai_logprobs_write_token(
-            reply->chat ? OPENAI_LOGPROBS_CHAT : OPENAI_LOGPROBS_COMPLETIONS, token, writer);
+    return reply->chat ? OPENAI_LOGPROBS_CHAT : OPENAI_LOGPROBS_COMPLETIONS;
+}
+
+/* The ids of the chunk's tokens, those of thoughts too. */
+static void write_token_ids(const struct openai_token *tokens, struct json_writer *writer)
+{
+    writer->needs_comma = true;
+    json_key(writer, "token_ids");
+    json_array_begin(writer);
+    for (const struct openai_token *token = tokens; token != NULL; token = token->next) {
+        json_integer(writer, token->id);
     }
+    json_array_end(writer);
+}
+
+/* What follows the text of a chunk. */
+static void write_tokens(const struct openai_reply *reply, const struct openai_token *tokens,
+                         struct json_writer *writer)
+{
+    put(writer, TEXT(",\"logprobs\":"));
+    openai_logprobs_write_tokens(shape_of(reply), reply->logprobs ? tokens : NULL, writer);
+    if (reply->token_ids) {
+        write_token_ids(tokens, writer);
+    }
+}
+
+void openai_reply_text_chunk(const struct openai_reply *reply, uint32_t choice,
+                             const struct openai_piece *piece, struct json_writer *writer)
+{
+    static const struct text completion = {.bytes = ",\"text\":", .len = 8};
+    static const struct text content = {.bytes = ",\"delta\":{\"content\":", .len = 20};
+    static const struct text thought = {.bytes = ",\"delta\":{\"reasoning_content\":", .len = 30};
+    begin_chunk(reply, choice, writer);
+    put(writer, !reply->chat ? completion : piece->is_thought ? thought : content);
+    json_string(writer, piece->text);
+    put(writer, reply->chat ? TEXT("}") : TEXT(""));
+    write_tokens(reply, piece->tokens, writer);
     put(writer, TEXT(",\"finish_reason\":null"));
     put(writer, reply->chunk_end);
 }
 
 void openai_reply_finish_chunk(const struct openai_reply *reply, uint32_t choice,
-                               const char *finish, struct json_writer *writer)
+                               const struct openai_token *rest, const char *finish,
+                               struct json_writer *writer)
 {
     begin_chunk(reply, choice, writer);
     put(writer, reply->chat ? TEXT(",\"delta\":{}") : TEXT(",\"text\":\"\""));
-    put(writer, TEXT(",\"logprobs\":null,\"finish_reason\":"));
+    write_tokens(reply, rest, writer);
+    put(writer, TEXT(",\"finish_reason\":"));
     json_string(writer, text_from(finish));
+    put(writer, reply->chunk_end);
+}
+
+void openai_reply_echo_chunk(const struct openai_reply *reply, uint32_t choice, struct text text,
+                             const struct prompt_scores *scores, uint32_t begin, uint32_t end,
+                             struct json_writer *writer)
+{
+    begin_chunk(reply, choice, writer);
+    put(writer, TEXT(",\"text\":"));
+    json_string(writer, text);
+    put(writer, TEXT(",\"logprobs\":"));
+    if (scores == NULL) {
+        json_null(writer);
+    } else {
+        openai_logprobs_write_prompt(scores, begin, end, writer);
+    }
+    put(writer, TEXT(",\"finish_reason\":null"));
     put(writer, reply->chunk_end);
 }
 
@@ -116,7 +163,9 @@ static void write_usage(const struct openai_usage *usage, struct json_writer *wr
     json_key(writer, "prompt_tokens_details");
     json_raw(writer, TEXT("{\"cached_tokens\":0}"));
     json_key(writer, "completion_tokens_details");
-    json_raw(writer, TEXT("{\"reasoning_tokens\":0}"));
+    json_object_begin(writer);
+    json_key_integer(writer, "reasoning_tokens", usage->reasoning_tokens);
+    json_object_end(writer);
     json_object_end(writer);
 }
 
@@ -131,26 +180,46 @@ void openai_reply_usage_chunk(const struct openai_reply *reply, const struct ope
 
 /* ---- A whole reply ---- */
 
-static void write_message(struct text text, struct json_writer *writer)
+static void write_message(const struct openai_choice_reply *choice, struct json_writer *writer)
 {
     json_key(writer, "message");
     json_object_begin(writer);
     json_key_string(writer, "role", TEXT("assistant"));
-    json_key_string(writer, "content", text);
+    json_key_string(writer, "content", choice->text);
     json_key_null(writer, "refusal");
     json_key(writer, "annotations");
     json_array_begin(writer);
     json_array_end(writer);
+    if (choice->thought != NULL) {
+        json_key_string(writer, "reasoning_content", *choice->thought);
+    }
     json_object_end(writer);
 }
 
-static void write_choice(bool chat, uint32_t index, const struct openai_choice_reply *choice,
-                         struct json_writer *writer)
+/* vLLM has these beside a completion's text, and once for a whole chat. */
+static void write_prompt(const struct openai_prompt_reply *prompt, struct json_writer *writer)
+{
+    if (prompt->scores != NULL) {
+        json_key(writer, "prompt_logprobs");
+        openai_logprobs_write_vllm(prompt->scores, prompt->top_max, writer);
+    }
+    if (prompt->tokens != NULL) {
+        json_key(writer, "prompt_token_ids");
+        json_array_begin(writer);
+        for (uint32_t index = 0; index < prompt->token_count; index++) {
+            json_integer(writer, prompt->tokens[index]);
+        }
+        json_array_end(writer);
+    }
+}
+
+static void write_choice(const struct openai_reply *reply, uint32_t index,
+                         const struct openai_choice_reply *choice, struct json_writer *writer)
 {
     json_object_begin(writer);
     json_key_integer(writer, "index", index);
-    if (chat) {
-        write_message(choice->text, writer);
+    if (reply->chat) {
+        write_message(choice, writer);
     } else {
         json_key_string(writer, "text", choice->text);
     }
@@ -158,10 +227,18 @@ static void write_choice(bool chat, uint32_t index, const struct openai_choice_r
     if (choice->logprobs == NULL) {
         json_null(writer);
     } else {
-        openai_logprobs_write(choice->logprobs,
-                              chat ? OPENAI_LOGPROBS_CHAT : OPENAI_LOGPROBS_COMPLETIONS, writer);
+        openai_logprobs_write(choice->logprobs, shape_of(reply), choice->echoed, writer);
     }
     json_key_string(writer, "finish_reason", text_from(choice->finish));
+    if (choice->token_ids != NULL) {
+        json_key(writer, "token_ids");
+        json_array_begin(writer);
+        put(writer, *choice->token_ids);
+        json_array_end(writer);
+    }
+    if (!reply->chat) {
+        write_prompt(&choice->prompt, writer);
+    }
     json_object_end(writer);
 }
 
@@ -171,12 +248,13 @@ void openai_reply_whole(const struct openai_reply *reply, const struct openai_ch
 {
     put(writer, reply->head);
     for (uint32_t index = 0; index < choice_count; index++) {
-        write_choice(reply->chat, index, &choices[index], writer);
+        write_choice(reply, index, &choices[index], writer);
     }
     json_array_end(writer);
     write_usage(usage, writer);
     if (reply->chat) {
         json_key_string(writer, "service_tier", TEXT("default"));
+        write_prompt(&choices[0].prompt, writer);
     }
     json_key_string(writer, "system_fingerprint", TEXT(FINGERPRINT));
     json_object_end(writer);

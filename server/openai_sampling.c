@@ -2,36 +2,19 @@
  *
  * server/openai_sampling.c - the sampling and stop fields that are more than a number in a range.
  *
- * The plain ones need no code: they are rows of the table in openai_params.c. Thread: any. */
-#include <math.h>
-
+ * The plain ones need no code: they are rows of the table in openai_fields.c. Thread: any. */
 #include "base/limits.h"
 #include "engine/tokenizer.h"
 #include "server/openai_reading.h"
 
-enum { COMPLETION_LOGPROBS_MAX = 5 }; /* OpenAI's. */
-
 #define RWKV_PENALTY_DECAY 0.996f /* A token; of the reference sampler. */
 
-/* Any 64-bit integer, signed or not; beyond 2^53 JSON numbers are rounded, always alike. */
 enum error_code openai_sampling_read_seed(struct openai_reading *reading, struct json_value value)
 {
-    double seed;
-    const enum error_code code =
-        json_reader_real(&reading->json, value, -0x1p63, 0x1p64, &seed, &reading->error);
-    if (code != ERROR_NONE) {
-        return code;
-    }
-    if (trunc(seed) != seed) {
-        return OPENAI_READING_REFUSE(reading, value, "%.16g, must be a whole number", seed);
-    }
-    if (seed < 0) {
-        reading->params.sampling.seed = (uint64_t)(int64_t)seed;
-    } else {
-        reading->params.sampling.seed = seed < 0x1p64 ? (uint64_t)seed : UINT64_MAX;
-    }
-    reading->params.seed_given = true;
-    return ERROR_NONE;
+    const enum error_code code = json_reader_bits(
+        &reading->json, value, &reading->params.sampling.seed, &reading->error);
+    reading->params.seed_given = code == ERROR_NONE;
+    return code;
 }
 
 enum error_code openai_sampling_read_order(struct openai_reading *reading, struct json_value value)
@@ -156,18 +139,6 @@ enum error_code openai_sampling_read_stop_tokens(struct openai_reading *reading,
          token.node != NULL && code == ERROR_NONE; token = json_reader_next(token)) {
         code = openai_prompt_read_token(reading, token,
                                         &sampling->stop_tokens[sampling->stop_token_count++]);
-    }
-    return code;
-}
-
-enum error_code openai_sampling_read_logprobs(struct openai_reading *reading,
-                                              struct json_value value)
-{
-    int64_t count;
-    const enum error_code code = json_reader_integer(
-        &reading->json, value, 0, COMPLETION_LOGPROBS_MAX, &count, &reading->error);
-    if (code == ERROR_NONE) {
-        reading->params.sampling.logprobs_wanted = (int32_t)count;
     }
     return code;
 }

@@ -17,6 +17,14 @@
 
 struct prompt_job;
 
+/* One prompt as the engine takes it. */
+struct prompt_tokens {
+    const int32_t *tokens; /* [token_count] For generations at least one: an empty prompt is the
+                              token 0. */
+    uint32_t token_count;
+    struct text text; /* With echo: its bytes, which may be no UTF-8. */
+};
+
 typedef void prompt_job_callback(struct prompt_job *job);
 
 /* Lives in the exchange's arena. The caller fills the first part. */
@@ -30,9 +38,8 @@ struct prompt_job {
 
     struct server_options options;
     struct openai_params params;
-    const int32_t *tokens; /* [token_count] The whole prompt. For generations at least
-                              one: an empty prompt is the token 0. */
-    uint32_t token_count;
+    struct prompt_tokens *prompts; /* [prompt_count], at least one. */
+    uint32_t prompt_count;
     bool failed; /* .error is the answer; nothing else is valid. */
     struct openai_error error;
     uv_work_t work;

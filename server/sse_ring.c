@@ -9,6 +9,8 @@
 
 #include "base/error.h"
 
+#define EVENT_NAME_HEAD TEXT("event: ")
+#define EVENT_NAME_TAIL TEXT("\n")
 #define EVENT_HEAD TEXT("data: ")
 #define EVENT_TAIL TEXT("\n\n")
 #define EVENT_DONE TEXT("data: [DONE]\n\n")
@@ -22,9 +24,11 @@ void sse_ring_move(struct sse_ring *ring, char *buffer, size_t capacity)
     *ring = (struct sse_ring){.buffer = buffer, .capacity = capacity, .len = ring->len};
 }
 
-size_t sse_ring_event_bytes(struct text json)
+size_t sse_ring_event_bytes(struct text name, struct text json)
 {
-    return EVENT_HEAD.len + json.len + EVENT_TAIL.len;
+    const size_t named =
+        name.len == 0 ? 0 : EVENT_NAME_HEAD.len + name.len + EVENT_NAME_TAIL.len;
+    return named + EVENT_HEAD.len + json.len + EVENT_TAIL.len;
 }
 
 size_t sse_ring_space(const struct sse_ring *ring)
@@ -46,10 +50,15 @@ static void append(struct sse_ring *ring, struct text bytes)
     }
 }
 
-bool sse_ring_put_event(struct sse_ring *ring, struct text json)
+bool sse_ring_put_event(struct sse_ring *ring, struct text name, struct text json)
 {
-    if (sse_ring_space(ring) < sse_ring_event_bytes(json)) {
+    if (sse_ring_space(ring) < sse_ring_event_bytes(name, json)) {
         return false;
+    }
+    if (name.len > 0) {
+        append(ring, EVENT_NAME_HEAD);
+        append(ring, name);
+        append(ring, EVENT_NAME_TAIL);
     }
     append(ring, EVENT_HEAD);
     append(ring, json);

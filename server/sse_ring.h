@@ -22,14 +22,14 @@ struct sse_ring {
 /* Changes to a buffer at least as large as what waits, and copies that over. */
 void sse_ring_move(struct sse_ring *ring, char *buffer, size_t capacity);
 
-/* Bytes that "data: <json>" and its blank line take. */
-size_t sse_ring_event_bytes(struct text json);
+/* Bytes that "event: <name>" (none for an empty name), "data: <json>" and the blank line take. */
+size_t sse_ring_event_bytes(struct text name, struct text json);
 
 /* Free bytes for events. The end of a stream has room of its own and always fits. */
 size_t sse_ring_space(const struct sse_ring *ring);
 
 /* Append an event, any bytes, or "data: [DONE]"; false and nothing done when it does not fit. */
-bool sse_ring_put_event(struct sse_ring *ring, struct text json);
+bool sse_ring_put_event(struct sse_ring *ring, struct text name, struct text json);
 bool sse_ring_put(struct sse_ring *ring, struct text bytes);
 void sse_ring_put_done(struct sse_ring *ring);
 

@@ -124,7 +124,7 @@ static void announce(struct http_exchange_record *record)
     http_exchange_wake(record);
 }
 
-bool sse_stream_write(struct http_exchange *exchange, struct text json)
+bool sse_stream_write_named(struct http_exchange *exchange, struct text name, struct text json)
 {
     struct http_exchange_record *record = http_exchange_record(exchange);
     struct sse_ring *ring = &record->stream.ring;
@@ -132,13 +132,29 @@ bool sse_stream_write(struct http_exchange *exchange, struct text json)
     if (exchange->client_gone) {
         return false;
     }
-    if (!sse_ring_put_event(ring, json) &&
-        !(make_room(record, sse_ring_event_bytes(json)) && sse_ring_put_event(ring, json))) {
+    if (!sse_ring_put_event(ring, name, json) &&
+        !(make_room(record, sse_ring_event_bytes(name, json)) &&
+          sse_ring_put_event(ring, name, json))) {
         http_loop_cut(record->http, record->connection, HTTP_CUT_OVERFLOW);
         return false;
     }
     announce(record);
     return true;
+}
+
+bool sse_stream_write(struct http_exchange *exchange, struct text json)
+{
+    return sse_stream_write_named(exchange, TEXT(""), json);
+}
+
+void sse_stream_end_unmarked(struct http_exchange *exchange)
+{
+    struct http_exchange_record *record = http_exchange_record(exchange);
+    ASSERT(record->stream.has_begun && !record->stream.has_ended);
+    record->stream.has_ended = true;
+    if (!exchange->client_gone) {
+        announce(record);
+    }
 }
 
 void sse_stream_end(struct http_exchange *exchange)
@@ -148,10 +164,12 @@ void sse_stream_end(struct http_exchange *exchange)
     if (!exchange->client_gone) {
         sse_ring_put_done(&record->stream.ring);
     }
-    record->stream.has_ended = true;
-    if (!exchange->client_gone) {
-        announce(record);
-    }
+    sse_stream_end_unmarked(exchange);
+}
+
+void sse_stream_set_ping(struct http_exchange *exchange, struct text ping)
+{
+    http_exchange_record(exchange)->stream.ping = ping;
 }
 
 void sse_stream_set_on_pressure(struct http_exchange *exchange, sse_on_pressure *on_pressure)
@@ -168,8 +186,9 @@ void sse_stream_tick(struct http_exchange_record *record, uint64_t now_ms)
         http_loop_cut(record->http, record->connection, HTTP_CUT_STALL);
         return;
     }
+    const struct text ping = stream->ping.len > 0 ? stream->ping : TEXT(": ping\n\n");
     if (record->is_suspended && !stream->has_ended && now_ms - stream->put_ms > LIMIT_PING_MS &&
-        sse_ring_put(&stream->ring, TEXT(": ping\n\n"))) {
+        sse_ring_put(&stream->ring, ping)) {
         announce(record);
     }
 }

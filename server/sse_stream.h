@@ -21,8 +21,17 @@ bool sse_stream_has_begun(const struct http_exchange *exchange);
  * the stream is then being cut, and on_client_gone has been called before this returns. */
 bool sse_stream_write(struct http_exchange *exchange, struct text json);
 
+/* The same with "event: <name>" before it. */
+bool sse_stream_write_named(struct http_exchange *exchange, struct text name, struct text json);
+
 /* Appends "data: [DONE]\n\n" and ends the reply when everything is sent. */
 void sse_stream_end(struct http_exchange *exchange);
+
+/* Ends the reply without that mark: in the protocols that have a last event of their own. */
+void sse_stream_end_unmarked(struct http_exchange *exchange);
+
+/* What is sent in silence, with its blank line, instead of a comment. Borrowed constant text. */
+void sse_stream_set_ping(struct http_exchange *exchange, struct text ping);
 
 /* Called when the ring crosses its marks: true asks to pause, false to go on. */
 typedef void sse_on_pressure(struct http_exchange *exchange, bool pause);

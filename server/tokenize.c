@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * server/tokenize.c - POST /tokenize and /detokenize.
+ * server/tokenize.c - POST /tokenize and /detokenize, what a prompt becomes, how long it is.
  *
  * {"prompt"|"content"|"text": ".."} or {"messages": [..]} to {"tokens":[..],"count":n}, and
- * {"tokens":[..]} back to {"prompt":".."}. Thread: loop; the writing of replies: loop or pool. */
+ * {"tokens":[..]} back to {"prompt":".."}. /apply-template gives the text of a chat's prompt. The
+ * counts of the three APIs differ in their shape only. Thread: loop; the writing of replies: loop
+ * or pool. */
 #include "base/json_writer.h"
 #include "server/openai_error.h"
 #include "server/openai_handlers.h"
@@ -37,14 +39,15 @@ static void make_reply(struct token_job *job, write_reply *write)
 
 static void write_tokens(const struct token_job *job, struct json_writer *writer)
 {
+    const struct prompt_tokens *prompt = &job->prompt.prompts[0];
     json_object_begin(writer);
     json_key(writer, "tokens");
     json_array_begin(writer);
-    for (uint32_t index = 0; index < job->prompt.token_count; index++) {
-        json_integer(writer, job->prompt.tokens[index]);
+    for (uint32_t index = 0; index < prompt->token_count; index++) {
+        json_integer(writer, prompt->tokens[index]);
     }
     json_array_end(writer);
-    json_key_integer(writer, "count", job->prompt.token_count);
+    json_key_integer(writer, "count", prompt->token_count);
     json_object_end(writer);
 }
 
@@ -65,9 +68,10 @@ static void on_tokens_read(struct prompt_job *prompt)
 {
     struct token_job *job = (struct token_job *)prompt;
     struct reply_buffer text = {0};
-    for (uint32_t index = 0; index < prompt->token_count; index++) {
+    const struct prompt_tokens *tokens = &prompt->prompts[0];
+    for (uint32_t index = 0; index < tokens->token_count; index++) {
         const struct text bytes =
-            tokenizer_decode(prompt->options.tokenizer, prompt->tokens[index]);
+            tokenizer_decode(prompt->options.tokenizer, tokens->tokens[index]);
         if (!reply_buffer_append(&text, bytes, &prompt->exchange->arena)) {
             prompt_job_fail(prompt, ERROR_TOO_LARGE, "tokens",
                             "the text needs more memory than one request may use");
@@ -76,6 +80,45 @@ static void on_tokens_read(struct prompt_job *prompt)
     }
     job->reply = reply_buffer_text(&text);
     make_reply(job, write_text);
+}
+
+static void write_template(const struct token_job *job, struct json_writer *writer)
+{
+    json_object_begin(writer);
+    json_key_string(writer, "prompt", job->prompt.prompts[0].text);
+    json_object_end(writer);
+}
+
+static void on_rendered(struct prompt_job *prompt)
+{
+    make_reply((struct token_job *)prompt, write_template);
+}
+
+static void write_count(const struct token_job *job, struct json_writer *writer)
+{
+    json_object_begin(writer);
+    json_key_integer(writer, "count", job->prompt.prompts[0].token_count);
+    json_object_end(writer);
+}
+
+static void on_counted(struct prompt_job *prompt)
+{
+    make_reply((struct token_job *)prompt, write_count);
+}
+
+static void write_input_tokens(const struct token_job *job, struct json_writer *writer)
+{
+    json_object_begin(writer);
+    if (job->prompt.endpoint == OPENAI_RESPONSES_COUNT) {
+        json_key_string(writer, "object", TEXT("response.input_tokens"));
+    }
+    json_key_integer(writer, "input_tokens", job->prompt.prompts[0].token_count);
+    json_object_end(writer);
+}
+
+static void on_input_counted(struct prompt_job *prompt)
+{
+    make_reply((struct token_job *)prompt, write_input_tokens);
 }
 
 static void on_done(struct prompt_job *prompt)
@@ -113,4 +156,24 @@ void tokenize_handle(struct http_exchange *exchange)
 void detokenize_handle(struct http_exchange *exchange)
 {
     start(exchange, OPENAI_DETOKENIZE, on_tokens_read);
+}
+
+void apply_template_handle(struct http_exchange *exchange)
+{
+    start(exchange, OPENAI_TEMPLATE, on_rendered);
+}
+
+void tokens_count_handle(struct http_exchange *exchange)
+{
+    start(exchange, OPENAI_TOKENIZE, on_counted);
+}
+
+void responses_count_handle(struct http_exchange *exchange)
+{
+    start(exchange, OPENAI_RESPONSES_COUNT, on_input_counted);
+}
+
+void messages_count_handle(struct http_exchange *exchange)
+{
+    start(exchange, OPENAI_MESSAGES_COUNT, on_input_counted);
 }

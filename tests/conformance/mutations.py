@@ -160,6 +160,12 @@ def check_unbroken(work, mutations):
             sys.exit(f"mutations: {mutation.program[0]} fails without a mutation: {failed}")
 
 
+def cannot_run(mutation):
+    """The fast kernels are only tested where the processor runs them."""
+    cpu = pathlib.Path("/proc/cpuinfo")
+    return "avx2" in mutation.file and not (cpu.exists() and " avx2 " in cpu.read_text())
+
+
 def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("--keep", action="store_true")
@@ -167,6 +173,8 @@ def main():
     options = parser.parse_args()
     mutations = [m for m in MUTATIONS
                  if not options.words or any(w in m.item or w in m.file for w in options.words)]
+    skipped = [m for m in mutations if cannot_run(m)]
+    mutations = [m for m in mutations if not cannot_run(m)]
     work = pathlib.Path(tempfile.mkdtemp(prefix="skein-mutations-"))
     failures = 0
     try:
@@ -183,7 +191,7 @@ def main():
             print(f"kept {work}")
         else:
             shutil.rmtree(work, ignore_errors=True)
-    print(f"{len(mutations) - failures} passed, {failures} failed")
+    print(f"{len(mutations) - failures} passed, {failures} failed, {len(skipped)} skipped")
     return 1 if failures else 0
 
 

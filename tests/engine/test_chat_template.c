@@ -129,7 +129,7 @@ static void check_options(enum chat_template chat_template, const struct chat_op
 
 START_TEST(chat_template_asks_for_effort_when_the_model_thinks)
 {
-    static const struct {
+    const struct {
         enum chat_effort effort;
         struct text expected;
     } cases[] = {

@@ -168,7 +168,7 @@ START_TEST(engine_gives_everyone_the_right_answer_when_many_share_the_batch)
         }
         prompts[i][len] = '\0';
         char prompt[130];
-        snprintf(prompt, sizeof prompt, "%s>", prompts[i]);
+        snprintf(prompt, sizeof prompt, "%.126s>", prompts[i]);
         prepare(bench, i, prompt);
         submit(bench, i);
         if (i % 3 == 0) {
@@ -328,14 +328,15 @@ END_TEST
 START_TEST(engine_ends_by_stop_string_and_does_not_show_it)
 {
     struct bench *bench = bench_open(1, 64, (uint32_t)_i, 4);
-    static const struct text stops[] = {{.bytes = "def", .len = 3}};
+    static const struct text stops[] = {{.bytes = "xyz", .len = 3}, {.bytes = "def", .len = 3}};
     struct generation_request *request = prepare(bench, 0, "abcdefgh>");
     request->stops = stops;
-    request->stop_count = 1;
+    request->stop_count = 2;
     submit(bench, 0);
     run_until_idle(bench);
     ck_assert_str_eq(bench->answers[0][0], "abc");
     ck_assert_int_eq(bench->ends[0][0].end, GENERATION_ENDED_BY_STOP);
+    ck_assert_uint_eq(bench->ends[0][0].stop_string, 2);
     assert_all_slots_free(bench);
     bench_close(bench);
 }
@@ -354,6 +355,7 @@ START_TEST(engine_ends_by_length_and_shows_held_text)
     ck_assert_str_eq(bench->answers[0][0], "abcde");
     ck_assert_int_eq(bench->ends[0][0].end, GENERATION_ENDED_BY_LENGTH);
     ck_assert_uint_eq(bench->ends[0][0].completion_tokens, 5);
+    ck_assert_uint_eq(bench->ends[0][0].stop_string, 0);
     bench_close(bench);
 }
 END_TEST

@@ -55,15 +55,17 @@ START_TEST(model_file_names_what_a_file_is_when_it_is_no_model)
         const char *content;
         const char *part;
     } strangers[] = {
-        {"PK\x03\x04 and the rest of an archive", ".pth; convert to .safetensors"},
+        {"PK\x03\x04 and the rest of an archive", "truncated download"},
         {"GGUF\x03 tensors", "GGUF"},
         {"version https://git-lfs.github.com/spec/v1\noid sha256:00", "git lfs pull"},
         {"<!DOCTYPE html><html>", "web page"},
         {"<html><body>Not found", "web page"},
         {"\x80\x02}q\x01 a pickle of old", "pickle"},
         {"{\"model_type\": \"rwkv7\"}", "JSON text"},
-        {"this is a text file without any meaning", "not a safetensors file"},
-        {"abc", "not a safetensors file (3 bytes"},
+        {"\n<!DOCTYPE html>", "web page"},
+        {"\x1f\x8b\x08 a gzip archive", "unpack it"},
+        {"this is a text file without any meaning", "neither a .pth (zip) nor a .safetensors"},
+        {"abc", "not a model: neither a .pth (zip) nor a .safetensors file (3 bytes"},
         {"", "empty"},
     };
     for (size_t index = 0; index < sizeof(strangers) / sizeof(strangers[0]); index++) {
@@ -97,16 +99,24 @@ START_TEST(model_file_refuses_when_the_header_does_not_fit)
 }
 END_TEST
 
+#define PLAIN "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}"
+
 START_TEST(model_file_refuses_when_the_header_is_no_object_of_tensors)
 {
-    assert_header_refused("{\"a\":1,}", 0, "not one JSON object");
-    assert_header_refused("{\"a\":{}}{}", 0, "not one JSON object");
-    assert_header_refused("{\"a\":{}", 0, "not one JSON object");
+    assert_header_refused("{\"a\":1,}", 0, "tensor a: not an object");
+    assert_header_refused(PLAIN "{}", 4, "not one JSON object");
+    assert_header_refused(PLAIN "x", 4, "not one JSON object");
+    assert_header_refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]", 4,
+                          "not one JSON object");
+    assert_header_refused("{\"a\":{}}", 0, "not one JSON object");
+    assert_header_refused("{\"a\":{\"dtype\":\"F32\",\"device\":0}}", 0, "a: unknown key device");
+    assert_header_refused("{\"__metadata__\":{\"format\":\"pt\"]}", 0, "not one JSON object");
     assert_header_refused("{}", 0, "without a tensor");
     assert_header_refused("{\"__metadata__\":{\"format\":\"pt\"}}", 0, "no tensor");
     assert_header_refused("{\"a\":[1,2]}", 0, "tensor a: not an object");
-    assert_header_refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[[[1]]]}}", 0, "nested");
-    assert_header_refused("{\"a\\nb\":{\"dtype\":\"F32\"}}", 0, "tensor a?b: the name");
+    assert_header_refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[[[1]]]}}", 0,
+                          "whole number");
+    assert_header_refused("{\"a\\nb\":{\"dtype\":\"F32\"}}", 0, "tensor a\\nb: the name");
     assert_header_refused("{\"\":{\"dtype\":\"F32\"}}", 0, "printing ASCII");
 }
 END_TEST

@@ -129,9 +129,10 @@ START_TEST(model_spec_refuses_when_a_shape_is_wrong)
     assert_refused("\"blocks.0.att.r_k\":{\"dtype\":\"BF16\",\"shape\":[2,64]",
                    "\"blocks.0.att.r_k\":{\"dtype\":\"BF16\",\"shape\":[64,2]", "head size 2",
                    "expected 64");
+    /* Either way round would be taken: the dimension of 128 tells. */
     assert_refused("\"blocks.1.att.w2\":{\"dtype\":\"BF16\",\"shape\":[8,128]",
-                   "\"blocks.1.att.w2\":{\"dtype\":\"BF16\",\"shape\":[128,8]",
-                   "tensor blocks.1.att.w2: shape [128,8]", "expected [8,128]");
+                   "\"blocks.1.att.w2\":{\"dtype\":\"BF16\",\"shape\":[16,64]",
+                   "tensor blocks.1.att.w2: shape [16,64]", "expected [8,128]");
     assert_refused("\"blocks.0.att.x_r\":{\"dtype\":\"BF16\",\"shape\":[1,1,128]",
                    "\"blocks.0.att.x_r\":{\"dtype\":\"BF16\",\"shape\":[128,1,1]",
                    "shape [128,1,1]", "expected [128]");
@@ -170,7 +171,7 @@ START_TEST(model_spec_names_the_architecture_when_it_is_another_one)
         {"blocks.0.ffn.value.weight", "blocks.0.ffn.s_emb.weight", "RWKV-7a"},
         {"blocks.0.ffn.key.weight", "blocks.0.ffn.enn.weight", "RWKV-8"},
         {"blocks.0.ln1.weight", "blocks.0.qkv.lnq.wt", "RWKV-7b"},
-        {"blocks.0.att.ln_x.weight", "model.layer.attn.r_proj.", "fla's names"},
+        {"blocks.0.att.receptance.weight", "blocks.0.ffn.receptance.weight", "RWKV-4, 5 or 6"},
         {"blocks.0.att.ln_x.weight", "model.lay0.attn.q_proj.w", "hybrid"},
         {"blocks.0.att.ln_x.weight", "model.lay0.self_attn.q.w", "transformer"},
         {"blocks.0.att.ln_x.weight", "model.lay0.mlp.gate_proj", "gated MLP"},

@@ -110,112 +110,149 @@ size_t golden_tensor(const char *name, double *values_out)
     return 0;
 }
 
-/* A safetensors file that grows. */
-struct writer {
-    const struct golden_options *options;
-    char header[HEADER_BYTES_MAX];
-    size_t header_len;
-    unsigned char *data;
-    size_t data_bytes;
-};
-
-static void append_header(struct writer *writer, const char *format, ...) PRINTF_LIKE(2, 3);
-
-static void append_header(struct writer *writer, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    const int len = vsnprintf(writer->header + writer->header_len,
-                              sizeof(writer->header) - writer->header_len, format, arguments);
-    va_end(arguments);
-    writer->header_len += (size_t)len;
-    ASSERT(writer->header_len < sizeof(writer->header));
-}
-
-/* Appends one value in the file's type; all are exact, so cutting bits off loses nothing. */
-static void append_value(struct writer *writer, double value)
+/* Writes one value in a file's type; all are exact, so cutting bits off loses nothing. */
+static size_t write_value(enum tensor_type type, double value, unsigned char *to)
 {
     const float single = (float)value;
     uint32_t bits;
     memcpy(&bits, &single, sizeof(bits));
     uint16_t half = (uint16_t)(bits >> 16);
-    if (writer->options->type == TENSOR_F16) {
+    if (type == TENSOR_F16) {
         const uint32_t sign = bits >> 16 & 0x8000u;
         const int32_t exponent = (int32_t)(bits >> 23 & 0xffu) - 127 + 15;
         ASSERT(single == 0.0f || (exponent > 0 && exponent < 31));
         half = (uint16_t)(single == 0.0f ? sign
                                          : sign | (uint32_t)exponent << 10 | (bits >> 13 & 0x3ffu));
     }
-    const bool is_f32 = writer->options->type == TENSOR_F32;
-    const size_t bytes = is_f32 ? sizeof(single) : sizeof(half);
-    memcpy(writer->data + writer->data_bytes, is_f32 ? (const void *)&single : &half, bytes);
-    writer->data_bytes += bytes;
+    const size_t bytes = type == TENSOR_F32 ? sizeof(single) : sizeof(half);
+    memcpy(to, type == TENSOR_F32 ? (const void *)&single : (const void *)&half, bytes);
+    return bytes;
 }
 
-static void append_tensor(struct writer *writer, const struct recipe *recipe, const char *name)
+static void make_tensor(const struct recipe *recipe, const char *name, enum tensor_type type,
+                        struct golden_tensor *tensor)
 {
-    static const char *const dtypes[] = {
-        [TENSOR_BF16] = "BF16", [TENSOR_F16] = "F16", [TENSOR_F32] = "F32"};
     const size_t count = recipe_count(recipe);
-    const size_t begin = writer->data_bytes;
     double *values = malloc(count * sizeof(*values));
-    writer->data = realloc(writer->data, begin + count * sizeof(float));
-    ASSERT(values != NULL && writer->data != NULL);
+    *tensor = (struct golden_tensor){.type = type, .data = malloc(count * sizeof(float))};
+    ASSERT(values != NULL && tensor->data != NULL);
+    snprintf(tensor->name, sizeof(tensor->name), "%s", name);
+    for (size_t index = 0; index < 3 && recipe->shape[index] != 0; index++) {
+        tensor->shape[index] = recipe->shape[index];
+        tensor->dimension_count++;
+    }
     make_values(recipe, name, values);
     for (size_t index = 0; index < count; index++) {
-        append_value(writer, values[index]);
+        tensor->bytes += write_value(type, values[index], tensor->data + tensor->bytes);
     }
     free(values);
-    append_header(writer, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", begin == 0 ? "{" : ",", name,
-                  dtypes[writer->options->type]);
-    for (size_t index = 0; index < 3 && recipe->shape[index] != 0; index++) {
-        append_header(writer, "%s%u", index == 0 ? "" : ",", recipe->shape[index]);
-    }
-    append_header(writer, "],\"data_offsets\":[%zu,%zu]}", begin, writer->data_bytes);
 }
 
-static bool is_left_out(const struct writer *writer, const struct recipe *recipe, uint32_t layer)
+static bool is_left_out(const struct golden_options *options, const struct recipe *recipe,
+                        uint32_t layer)
 {
     const bool is_value_residual = strncmp(recipe->name, ".att.v", 6) == 0 &&
                                    recipe->name[6] >= '0' && recipe->name[6] <= '2';
     if (is_value_residual && layer == 0) {
-        return !writer->options->has_block_0_value;
+        return !options->has_block_0_value;
     }
-    return strcmp(recipe->name, ".att.time_state") == 0 && !writer->options->has_time_state;
+    return strcmp(recipe->name, ".att.time_state") == 0 && !options->has_time_state;
 }
 
-void *golden_model_bytes(const struct golden_options *options, size_t *byte_count_out)
+size_t golden_tensors(const struct golden_options *options, struct golden_tensor *tensors_out)
 {
-    struct writer *writer = calloc(1, sizeof(*writer));
-    ASSERT(writer != NULL);
-    writer->options = options;
+    size_t count = 0;
     for (size_t index = 0; index < RECIPE_COUNT; index++) {
         const struct recipe *recipe = &recipes[index];
         if (recipe->name[0] != '.') {
-            append_tensor(writer, recipe, recipe->name);
+            make_tensor(recipe, recipe->name, options->type, &tensors_out[count++]);
             continue;
         }
         for (uint32_t layer = 0; layer < GOLDEN_L; layer++) {
             char name[NAME_BYTES];
             snprintf(name, sizeof(name), "blocks.%u%s", layer, recipe->name);
-            if (!is_left_out(writer, recipe, layer)) {
-                append_tensor(writer, recipe, name);
+            if (!is_left_out(options, recipe, layer)) {
+                make_tensor(recipe, name, options->type, &tensors_out[count++]);
             }
         }
     }
-    append_header(writer, "}");
-    while (writer->header_len % 8 != options->misalignment_bytes % 8) {
-        append_header(writer, " ");
+    ASSERT_COMPARE(count, <=, GOLDEN_TENSORS_MAX);
+    return count;
+}
+
+void golden_tensors_free(struct golden_tensor *tensors, size_t count)
+{
+    for (size_t index = 0; index < count; index++) {
+        free(tensors[index].data);
     }
-    const uint64_t header_bytes = writer->header_len;
-    *byte_count_out = sizeof(header_bytes) + writer->header_len + writer->data_bytes;
+}
+
+/* A header that grows. */
+struct header {
+    char text[HEADER_BYTES_MAX];
+    size_t len;
+};
+
+static void append(struct header *header, const char *format, ...) PRINTF_LIKE(2, 3);
+
+static void append(struct header *header, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    const int len = vsnprintf(header->text + header->len, sizeof(header->text) - header->len,
+                              format, arguments);
+    va_end(arguments);
+    header->len += (size_t)len;
+    ASSERT(header->len < sizeof(header->text));
+}
+
+static void append_entry(struct header *header, const struct golden_tensor *tensor, size_t begin)
+{
+    append(header, "\"%s\":{\"dtype\":\"%s\",\"shape\":[", tensor->name,
+           tensor_type_name(tensor->type));
+    for (uint32_t index = 0; index < tensor->dimension_count; index++) {
+        append(header, "%s%llu", index == 0 ? "" : ",", (unsigned long long)tensor->shape[index]);
+    }
+    append(header, "],\"data_offsets\":[%zu,%zu]}", begin, begin + tensor->bytes);
+}
+
+void *golden_safetensors_bytes(const struct golden_tensor *tensors, size_t count,
+                               uint32_t misalignment_bytes, size_t *byte_count_out)
+{
+    struct header *header = calloc(1, sizeof(*header));
+    ASSERT(header != NULL);
+    size_t data_bytes = 0;
+    for (size_t index = 0; index < count; index++) {
+        append(header, index == 0 ? "{" : ",");
+        append_entry(header, &tensors[index], data_bytes);
+        data_bytes += tensors[index].bytes;
+    }
+    append(header, "}");
+    while (header->len % 8 != misalignment_bytes % 8) {
+        append(header, " ");
+    }
+    const uint64_t header_bytes = header->len;
+    *byte_count_out = sizeof(header_bytes) + header->len + data_bytes;
     unsigned char *bytes = malloc(*byte_count_out);
     ASSERT(bytes != NULL);
     memcpy(bytes, &header_bytes, sizeof(header_bytes));
-    memcpy(bytes + sizeof(header_bytes), writer->header, writer->header_len);
-    memcpy(bytes + sizeof(header_bytes) + writer->header_len, writer->data, writer->data_bytes);
-    free(writer->data);
-    free(writer);
+    memcpy(bytes + sizeof(header_bytes), header->text, header->len);
+    unsigned char *data = bytes + sizeof(header_bytes) + header->len;
+    for (size_t index = 0; index < count; index++) {
+        memcpy(data, tensors[index].data, tensors[index].bytes);
+        data += tensors[index].bytes;
+    }
+    free(header);
+    return bytes;
+}
+
+void *golden_model_bytes(const struct golden_options *options, size_t *byte_count_out)
+{
+    struct golden_tensor tensors[GOLDEN_TENSORS_MAX];
+    const size_t count = golden_tensors(options, tensors);
+    void *bytes =
+        golden_safetensors_bytes(tensors, count, options->misalignment_bytes, byte_count_out);
+    golden_tensors_free(tensors, count);
     return bytes;
 }
 

@@ -36,6 +36,27 @@ struct golden_options {
  * count, 0 for a name that is not in the model. values_out NULL: only counts. */
 size_t golden_tensor(const char *name, double *values_out);
 
+/* One tensor as it goes into a file. */
+struct golden_tensor {
+    char name[64];
+    enum tensor_type type;
+    uint32_t dimension_count;
+    uint64_t shape[3];
+    unsigned char *data; /* [bytes], owned. */
+    size_t bytes;
+};
+
+enum { GOLDEN_TENSORS_MAX = 128 };
+
+/* Fills tensors_out[GOLDEN_TENSORS_MAX] in the order of a file; returns how many.
+ * golden_tensors_free when done. Aborts when out of memory. */
+size_t golden_tensors(const struct golden_options *options, struct golden_tensor *tensors_out);
+void golden_tensors_free(struct golden_tensor *tensors, size_t count);
+
+/* Tensors as a safetensors file, with so many spaces behind the header; free() it. */
+void *golden_safetensors_bytes(const struct golden_tensor *tensors, size_t count,
+                               uint32_t misalignment_bytes, size_t *byte_count_out);
+
 /* The model as a safetensors file; free() it. Aborts when out of memory. */
 void *golden_model_bytes(const struct golden_options *options, size_t *byte_count_out);
 

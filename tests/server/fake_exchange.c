@@ -89,7 +89,7 @@ bool sse_stream_has_begun(const struct http_exchange *exchange)
     return fake_of(exchange)->stream_begun;
 }
 
-bool sse_stream_write(struct http_exchange *exchange, struct text json)
+bool sse_stream_write_named(struct http_exchange *exchange, struct text name, struct text json)
 {
     struct fake_exchange *fake = fake_of(exchange);
     ck_assert(fake->stream_begun && !fake->stream_ended);
@@ -100,9 +100,18 @@ bool sse_stream_write(struct http_exchange *exchange, struct text json)
         fake_exchange_lose_client(fake);
         return false;
     }
+    if (name.len > 0) {
+        append(fake, name);
+        append(fake, TEXT(" "));
+    }
     append(fake, json);
     append(fake, TEXT("\n"));
     return true;
+}
+
+bool sse_stream_write(struct http_exchange *exchange, struct text json)
+{
+    return sse_stream_write_named(exchange, TEXT(""), json);
 }
 
 void sse_stream_end(struct http_exchange *exchange)
@@ -111,6 +120,18 @@ void sse_stream_end(struct http_exchange *exchange)
     ck_assert(fake->stream_begun && !fake->stream_ended);
     fake->stream_ended = true;
     append(fake, TEXT("[DONE]\n"));
+}
+
+void sse_stream_end_unmarked(struct http_exchange *exchange)
+{
+    struct fake_exchange *fake = fake_of(exchange);
+    ck_assert(fake->stream_begun && !fake->stream_ended);
+    fake->stream_ended = true;
+}
+
+void sse_stream_set_ping(struct http_exchange *exchange, struct text ping)
+{
+    fake_of(exchange)->ping = ping;
 }
 
 void sse_stream_set_on_pressure(struct http_exchange *exchange, sse_on_pressure *on_pressure)

@@ -25,6 +25,7 @@ struct fake_exchange {
     bool stream_ended;
     bool ring_is_full; /* The next event cuts the stream. */
     sse_on_pressure *on_pressure;
+    struct text ping; /* Set by the handler; else empty. */
 };
 
 /* An open exchange with that body; its arena is its own. */

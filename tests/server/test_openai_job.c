@@ -223,9 +223,9 @@ START_TEST(openai_job_sends_a_chunk_per_token_when_logprobs_are_streamed)
         0) "{\"index\":0,\"delta\":{\"content\":\"Paris\"},\"logprobs\":{\"content\":[{\"token\":"
            "\"Paris\",\"logprob\":-0.5,\"bytes\":[80,97,114,105,115],\"top_logprobs\":[]}],"
            "\"refusal\":null},\"finish_reason\":null}]}\n"
-           "{\"index\":0,\"delta\":{\"content\":\"\"},\"logprobs\":{\"content\":[{\"token\":"
+           "{\"index\":0,\"delta\":{\"content\":\"x\"},\"logprobs\":{\"content\":[{\"token\":"
            "\"x\",\"logprob\":-0.5,\"bytes\":[120],\"top_logprobs\":[]}],"
-           "\"refusal\":null},\"finish_reason\":null}]}\n" DELTA(0, "x") FINISH(0, "stop") DONE);
+           "\"refusal\":null},\"finish_reason\":null}]}\n" FINISH(0, "stop") DONE);
 }
 END_TEST
 

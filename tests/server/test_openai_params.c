@@ -112,7 +112,7 @@ static const struct {
     {"frequency_penalty", "-2", "2", "-2.1", "2.1", "allowed -2 to 2"},
     {"repetition_penalty", "0", "10", "-0.1", "10.1", "allowed 0 to 10"},
     {"penalty_decay", "0", "1", "-0.1", "1.1", "allowed 0 to 1"},
-    {"max_tokens", "1", "1000", "0", "1001", "allowed 1 to 1000"},
+    {"min_tokens", "0", "16", "-1", "1001", "allowed 0 to 1000"},
     {"n", "1", "4", "0", "5", "allowed 1 to 4"},
     {"seed", "-9223372036854775808", "18446744073709551615", "-1e19", "1e20", "allowed"},
 };
@@ -173,7 +173,10 @@ START_TEST(openai_params_takes_a_seed_when_it_has_64_bits)
         {"\"seed\":0", 0},
         {"\"seed\":-1", UINT64_MAX},
         {"\"seed\":9007199254740992", UINT64_C(1) << 53},
-        {"\"seed\":9223372036854775807", UINT64_C(1) << 63},
+        {"\"seed\":9007199254740993", (UINT64_C(1) << 53) + 1},
+        {"\"seed\":9223372036854775807", (UINT64_C(1) << 63) - 1},
+        {"\"seed\":1e3", 1000},
+        {"\"seed\":1.8e19", UINT64_C(18000000000000000000)},
         {"\"seed\":18446744073709551615", UINT64_MAX},
         {"\"seed\":-9223372036854775808", UINT64_C(1) << 63},
     };
@@ -309,6 +312,7 @@ END_TEST
 START_TEST(openai_params_takes_logprobs_when_completions)
 {
     accept(OPENAI_COMPLETIONS, "\"logprobs\":0");
+    ck_assert_int_eq(params.logprobs, 0);
     ck_assert_int_eq(params.sampling.logprobs_wanted, 0);
     accept(OPENAI_COMPLETIONS, "\"logprobs\":5");
     ck_assert_int_eq(params.sampling.logprobs_wanted, 5);
@@ -349,15 +353,107 @@ END_TEST
 START_TEST(openai_params_refuses_a_field_when_not_supported)
 {
     static const char version[] = "not supported by this version";
-    refuse(OPENAI_COMPLETIONS, "\"echo\":true", "echo", version);
     refuse(OPENAI_COMPLETIONS, "\"suffix\":\"x\"", "suffix", version);
     refuse(OPENAI_COMPLETIONS, "\"best_of\":2", "best_of", version);
     refuse(OPENAI_CHAT, "\"tools\":[{}]", "tools", version);
     refuse(OPENAI_CHAT, "\"functions\":[{}]", "functions", version);
+    refuse(OPENAI_CHAT, "\"structured_outputs\":{}", "structured_outputs", version);
+    refuse(OPENAI_CHAT, "\"tool_choice\":\"required\"", "tool_choice", version);
+    refuse(OPENAI_CHAT, "\"tool_choice\":{\"type\":\"function\"}", "tool_choice", version);
+    refuse(OPENAI_CHAT, "\"stream_options\":{\"continuous_usage_stats\":true}",
+           "stream_options.continuous_usage_stats", version);
     refuse(OPENAI_CHAT, "\"response_format\":{\"type\":\"json_object\"}", "response_format.type",
            version);
     refuse(OPENAI_CHAT, "\"response_format\":{}", "response_format.type", "required");
     accept(OPENAI_COMPLETIONS, "\"best_of\":2,\"n\":2");
+    accept(OPENAI_CHAT, "\"tools\":[],\"tool_choice\":\"auto\",\"functions\":false");
+}
+END_TEST
+
+START_TEST(openai_params_takes_no_tokens_when_completions)
+{
+    accept(OPENAI_COMPLETIONS, "\"max_tokens\":0,\"echo\":true,\"logprobs\":1");
+    ck_assert_uint_eq(params.sampling.max_tokens, 0);
+    ck_assert(params.echo);
+    refuse(OPENAI_CHAT, "\"max_tokens\":0", "max_tokens", "allowed 1 to 1000");
+    refuse(OPENAI_COMPLETIONS, "\"max_tokens\":1001", "max_tokens", "allowed 0 to 1000");
+}
+END_TEST
+
+START_TEST(openai_params_asks_the_engine_for_the_larger_when_prompt_logprobs_differ)
+{
+    accept(OPENAI_COMPLETIONS, "\"logprobs\":2,\"prompt_logprobs\":7");
+    ck_assert_int_eq(params.sampling.logprobs_wanted, 7);
+    ck_assert_int_eq(params.logprobs, 2);
+    ck_assert_int_eq(params.prompt_logprobs, 7);
+    accept(OPENAI_CHAT, "\"prompt_logprobs\":0");
+    ck_assert_int_eq(params.sampling.logprobs_wanted, 0);
+    ck_assert_int_eq(params.logprobs, -1);
+    refuse(OPENAI_CHAT, "\"prompt_logprobs\":-1", "prompt_logprobs", "allowed 0 to 20");
+    refuse(OPENAI_CHAT, "\"prompt_logprobs\":1,\"stream\":true", "prompt_logprobs", "stream");
+}
+END_TEST
+
+START_TEST(openai_params_keeps_only_the_stops_of_the_request_in_the_text)
+{
+    accept(OPENAI_CHAT, "\"stop\":[\"a\",\"b\"],\"include_stop_str_in_output\":true");
+    ck_assert_uint_eq(params.stops_included, 2);
+    ck_assert_uint_eq(params.stop_count, 3);
+    accept(OPENAI_CHAT, "\"stop\":[\"a\",\"b\"]");
+    ck_assert_uint_eq(params.stops_included, 0);
+}
+END_TEST
+
+static enum chat_template template_of(const char *members, enum chat_template served)
+{
+    accept(OPENAI_CHAT, members);
+    return openai_prompt_template(&params.prompt, served);
+}
+
+START_TEST(openai_params_chooses_the_template_when_thinking_is_asked_for)
+{
+    static const struct {
+        const char *members;
+        enum chat_template expected; /* With G1 served. */
+        enum chat_effort effort;
+    } cases[] = {
+        {"", CHAT_TEMPLATE_G1, CHAT_EFFORT_UNSAID},
+        {"\"reasoning_effort\":\"none\"", CHAT_TEMPLATE_G1, CHAT_EFFORT_UNSAID},
+        {"\"reasoning_effort\":\"minimal\"", CHAT_TEMPLATE_G1_THINK, CHAT_EFFORT_LOW},
+        {"\"reasoning_effort\":\"low\"", CHAT_TEMPLATE_G1_THINK, CHAT_EFFORT_LOW},
+        {"\"reasoning_effort\":\"medium\"", CHAT_TEMPLATE_G1_THINK, CHAT_EFFORT_MEDIUM},
+        {"\"reasoning_effort\":\"high\"", CHAT_TEMPLATE_G1_THINK, CHAT_EFFORT_HIGH},
+        {"\"chat_template_kwargs\":{\"enable_thinking\":true}", CHAT_TEMPLATE_G1_THINK,
+         CHAT_EFFORT_UNSAID},
+        {"\"chat_template_kwargs\":{\"enable_thinking\":false},\"reasoning_effort\":\"high\"",
+         CHAT_TEMPLATE_G1, CHAT_EFFORT_HIGH},
+        {"\"chat_template_kwargs\":{\"other\":1,\"enable_thinking\":null}", CHAT_TEMPLATE_G1,
+         CHAT_EFFORT_UNSAID},
+    };
+    for (size_t index = 0; index < sizeof(cases) / sizeof(cases[0]); index++) {
+        const char *members = cases[index].members;
+        ck_assert_int_eq(template_of(members, CHAT_TEMPLATE_G1), cases[index].expected);
+        ck_assert_int_eq(params.prompt.effort, cases[index].effort);
+        ck_assert_int_eq(template_of(members, CHAT_TEMPLATE_WORLD), CHAT_TEMPLATE_WORLD);
+    }
+    ck_assert_int_eq(template_of("", CHAT_TEMPLATE_G1_THINK), CHAT_TEMPLATE_G1_THINK);
+    ck_assert_int_eq(template_of("\"reasoning_effort\":\"none\"", CHAT_TEMPLATE_G1_THINK),
+                     CHAT_TEMPLATE_G1);
+    refuse(OPENAI_CHAT, "\"reasoning_effort\":\"huge\"", "reasoning_effort", "'huge', must be");
+    refuse(OPENAI_CHAT, "\"chat_template_kwargs\":{\"enable_thinking\":1}",
+           "chat_template_kwargs.enable_thinking", "true or false");
+}
+END_TEST
+
+START_TEST(openai_params_refuses_to_continue_when_a_generation_prompt_is_asked_for)
+{
+    accept(OPENAI_CHAT, "\"add_generation_prompt\":false");
+    ck_assert(params.prompt.omit_generation_prompt);
+    accept(OPENAI_CHAT, "\"add_generation_prompt\":true");
+    ck_assert(!params.prompt.omit_generation_prompt);
+    accept(OPENAI_CHAT, "\"add_generation_prompt\":false,\"continue_final_message\":true");
+    refuse(OPENAI_CHAT, "\"add_generation_prompt\":true,\"continue_final_message\":true",
+           "continue_final_message", "excludes");
 }
 END_TEST
 
@@ -382,14 +478,14 @@ END_TEST
 
 static void read_prompt(const char *prompt)
 {
-    char json[1024];
+    char json[2048];
     snprintf(json, sizeof(json), "{\"prompt\":%s}", prompt);
     ck_assert_msg(read_json(OPENAI_COMPLETIONS, json), "%s: %s", json, error.message);
 }
 
 static void refuse_prompt(const char *prompt, const char *param, const char *message)
 {
-    char json[1024];
+    char json[2048];
     snprintf(json, sizeof(json), "{\"prompt\":%s}", prompt);
     ck_assert_msg(!read_json(OPENAI_COMPLETIONS, json), "%s was accepted", json);
     ck_assert_uint_eq(error.status, 400);
@@ -401,11 +497,11 @@ START_TEST(openai_params_takes_a_prompt_when_text_or_one_text)
 {
     read_prompt("\"h\\u00e9\"");
     ck_assert_int_eq(params.prompt.kind, OPENAI_PROMPT_TEXT);
-    ck_assert(text_equals(params.prompt.text, TEXT("h\xc3\xa9")));
+    ck_assert(text_equals(params.prompt.inputs[0].text, TEXT("h\xc3\xa9")));
     read_prompt("[\"hi\"]");
-    ck_assert(text_equals(params.prompt.text, TEXT("hi")));
+    ck_assert(text_equals(params.prompt.inputs[0].text, TEXT("hi")));
     read_prompt("\"\"");
-    ck_assert_uint_eq(params.prompt.text.len, 0);
+    ck_assert_uint_eq(params.prompt.inputs[0].text.len, 0);
 }
 END_TEST
 
@@ -413,13 +509,13 @@ START_TEST(openai_params_takes_token_ids_when_all_are_tokens)
 {
     read_prompt("[0,260,1.0]");
     ck_assert_int_eq(params.prompt.kind, OPENAI_PROMPT_TOKENS);
-    ck_assert_uint_eq(params.prompt.token_count, 3);
-    ck_assert_int_eq(params.prompt.tokens[0], 0);
-    ck_assert_int_eq(params.prompt.tokens[1], CASE_TOKEN_COUNT - 1);
+    ck_assert_uint_eq(params.prompt.inputs[0].token_count, 3);
+    ck_assert_int_eq(params.prompt.inputs[0].tokens[0], 0);
+    ck_assert_int_eq(params.prompt.inputs[0].tokens[1], CASE_TOKEN_COUNT - 1);
     read_prompt("[[5]]");
-    ck_assert_uint_eq(params.prompt.token_count, 1);
+    ck_assert_uint_eq(params.prompt.inputs[0].token_count, 1);
     read_prompt("[]");
-    ck_assert_uint_eq(params.prompt.token_count, 0);
+    ck_assert_uint_eq(params.prompt.inputs[0].token_count, 0);
     refuse_prompt("[0,261]", "prompt[1]", "261, allowed 0 to 260");
     refuse_prompt("[65536]", "prompt[0]", "allowed 0 to 260");
     refuse_prompt("[-1]", "prompt[0]", "-1, allowed 0 to 260");
@@ -429,10 +525,44 @@ START_TEST(openai_params_takes_token_ids_when_all_are_tokens)
 }
 END_TEST
 
-START_TEST(openai_params_refuses_a_prompt_when_it_is_several_or_none)
+START_TEST(openai_params_takes_several_prompts_when_of_one_kind)
 {
-    refuse_prompt("[\"a\",\"b\"]", "prompt", "not supported by this version");
-    refuse_prompt("[[1],[2]]", "prompt", "not supported by this version");
+    read_prompt("[\"a\",\"\",\"bc\"]");
+    ck_assert_int_eq(params.prompt.kind, OPENAI_PROMPT_TEXT);
+    ck_assert_uint_eq(params.prompt.input_count, 3);
+    ck_assert(text_equals(params.prompt.inputs[2].text, TEXT("bc")));
+    read_prompt("[[1],[2,3],[]]");
+    ck_assert_int_eq(params.prompt.kind, OPENAI_PROMPT_TOKENS);
+    ck_assert_uint_eq(params.prompt.input_count, 3);
+    ck_assert_uint_eq(params.prompt.inputs[1].token_count, 2);
+    ck_assert_int_eq(params.prompt.inputs[1].tokens[1], 3);
+    ck_assert_uint_eq(params.prompt.inputs[2].token_count, 0);
+    refuse_prompt("[\"a\",[1]]", "prompt[1]", "must be a string");
+    refuse_prompt("[[1],\"a\"]", "prompt[1]", "must be an array");
+    refuse_prompt("[[1],[2,259]]", "prompt[1][1]", "no token 259");
+    refuse_prompt("[[1],2]", "prompt[1]", "must be an array");
+}
+END_TEST
+
+START_TEST(openai_params_bounds_prompts_when_there_are_many)
+{
+    char prompts[1024] = "[\"\"";
+    for (int count = 1; count < LIMIT_PROMPTS; count++) {
+        strncat(prompts, ",\"\"", sizeof(prompts) - strlen(prompts) - 1);
+    }
+    char json[1024];
+    snprintf(json, sizeof(json), "%s]", prompts);
+    read_prompt(json);
+    ck_assert_uint_eq(params.prompt.input_count, LIMIT_PROMPTS);
+    snprintf(json, sizeof(json), "%s,\"\"]", prompts);
+    refuse_prompt(json, "prompt", "129 prompts, at most 128");
+    ck_assert(!read_json(OPENAI_TOKENIZE, "{\"prompt\":[\"a\",\"b\"]}"));
+    ck_assert_ptr_nonnull(strstr(error.message, "2 prompts, at most 1"));
+}
+END_TEST
+
+START_TEST(openai_params_refuses_a_prompt_when_there_is_none)
+{
     refuse_prompt("null", "prompt", "is required");
     refuse_prompt("5", "prompt", "must be a string");
     refuse_prompt("{}", "prompt", "must be a string");
@@ -521,14 +651,14 @@ END_TEST
 START_TEST(openai_params_reads_tokenize_when_any_of_its_names_is_used)
 {
     ck_assert(read_json(OPENAI_TOKENIZE, "{\"content\":\"a\",\"add_special\":true}"));
-    ck_assert(text_equals(params.prompt.text, TEXT("a")));
+    ck_assert(text_equals(params.prompt.inputs[0].text, TEXT("a")));
     ck_assert(read_json(OPENAI_TOKENIZE, "{\"text\":\"b\"}"));
     ck_assert(read_json(OPENAI_TOKENIZE, "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}"));
     ck_assert_int_eq(params.prompt.kind, OPENAI_PROMPT_MESSAGES);
     ck_assert(!read_json(OPENAI_TOKENIZE, "{}"));
     ck_assert_str_eq(error.param, "prompt");
     ck_assert(read_json(OPENAI_DETOKENIZE, "{\"tokens\":[1,2]}"));
-    ck_assert_uint_eq(params.prompt.token_count, 2);
+    ck_assert_uint_eq(params.prompt.inputs[0].token_count, 2);
     ck_assert(!read_json(OPENAI_DETOKENIZE, "{\"tokens\":\"x\"}"));
     ck_assert_str_eq(error.param, "tokens");
 }
@@ -569,11 +699,19 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, openai_params_takes_logprobs_when_chat);
     tcase_add_test(tests, openai_params_reads_stream_options_when_given);
     tcase_add_test(tests, openai_params_refuses_a_field_when_not_supported);
+    tcase_add_test(tests, openai_params_takes_no_tokens_when_completions);
+    tcase_add_test(tests, openai_params_asks_the_engine_for_the_larger_when_prompt_logprobs_differ);
+    tcase_add_test(tests, openai_params_keeps_only_the_stops_of_the_request_in_the_text);
+    tcase_add_test(tests, openai_params_chooses_the_template_when_thinking_is_asked_for);
+    tcase_add_test(tests,
+                   openai_params_refuses_to_continue_when_a_generation_prompt_is_asked_for);
     tcase_add_test(tests, openai_params_refuses_min_tokens_when_above_max_tokens);
     tcase_add_test(tests, openai_params_answers_404_when_the_model_is_another);
     tcase_add_test(tests, openai_params_takes_a_prompt_when_text_or_one_text);
     tcase_add_test(tests, openai_params_takes_token_ids_when_all_are_tokens);
-    tcase_add_test(tests, openai_params_refuses_a_prompt_when_it_is_several_or_none);
+    tcase_add_test(tests, openai_params_takes_several_prompts_when_of_one_kind);
+    tcase_add_test(tests, openai_params_bounds_prompts_when_there_are_many);
+    tcase_add_test(tests, openai_params_refuses_a_prompt_when_there_is_none);
     tcase_add_test(tests, openai_params_takes_messages_when_roles_are_known);
     tcase_add_loop_test(tests, openai_params_names_the_place_when_a_message_is_wrong, 0,
                         sizeof(bad_messages) / sizeof(bad_messages[0]));

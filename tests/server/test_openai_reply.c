@@ -29,11 +29,19 @@ static void open_reply(bool chat, bool stream, bool usage)
     const struct openai_reply_options options = {.chat = chat,
                                                  .stream = stream,
                                                  .usage_in_stream = usage,
+                                                 .logprobs = true,
                                                  .id = "id-1",
                                                  .created = 1795456800,
                                                  .model = "gos\"ling"};
     ck_assert(openai_reply_init(&reply, &options, &server.arena));
     json_writer_init(&writer, buffer, sizeof(buffer));
+}
+
+/* One piece of an answer. */
+static void write_text(uint32_t choice, struct text text, const struct openai_token *tokens)
+{
+    const struct openai_piece piece = {.text = text, .tokens = tokens};
+    openai_reply_text_chunk(&reply, choice, &piece, &writer);
 }
 
 static void assert_written(const char *expected)
@@ -63,10 +71,10 @@ START_TEST(openai_reply_writes_chat_chunks_when_streamed)
     openai_reply_role_chunk(&reply, 0, &writer);
     assert_written(CHAT_HEAD "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},"
                              "\"logprobs\":null,\"finish_reason\":null}]}");
-    openai_reply_text_chunk(&reply, 12, TEXT("a\n\"\xc3\xa9"), NULL, &writer);
+    write_text(12, TEXT("a\n\"\xc3\xa9"), NULL);
     assert_written(CHAT_HEAD "{\"index\":12,\"delta\":{\"content\":\"a\\n\\\"\xc3\xa9\"},"
                              "\"logprobs\":null,\"finish_reason\":null}]}");
-    openai_reply_finish_chunk(&reply, 1, "length", &writer);
+    openai_reply_finish_chunk(&reply, 1, NULL, "length", &writer);
     assert_written(CHAT_HEAD "{\"index\":1,\"delta\":{},\"logprobs\":null,"
                              "\"finish_reason\":\"length\"}]}");
 }
@@ -75,7 +83,7 @@ END_TEST
 START_TEST(openai_reply_writes_null_usage_when_usage_is_to_come)
 {
     open_reply(true, true, true);
-    openai_reply_text_chunk(&reply, 0, TEXT("a"), NULL, &writer);
+    write_text(0, TEXT("a"), NULL);
     assert_written(CHAT_HEAD "{\"index\":0,\"delta\":{\"content\":\"a\"},\"logprobs\":null,"
                              "\"finish_reason\":null}],\"usage\":null}");
     openai_reply_usage_chunk(&reply, &usage, &writer);
@@ -86,10 +94,10 @@ END_TEST
 START_TEST(openai_reply_writes_text_chunks_when_completions_are_streamed)
 {
     open_reply(false, true, false);
-    openai_reply_text_chunk(&reply, 0, TEXT(" Paris"), NULL, &writer);
+    write_text(0, TEXT(" Paris"), NULL);
     assert_written(TEXT_HEAD "{\"index\":0,\"text\":\" Paris\",\"logprobs\":null,"
                              "\"finish_reason\":null}]}");
-    openai_reply_finish_chunk(&reply, 0, "stop", &writer);
+    openai_reply_finish_chunk(&reply, 0, NULL, "stop", &writer);
     assert_written(TEXT_HEAD "{\"index\":0,\"text\":\"\",\"logprobs\":null,"
                              "\"finish_reason\":\"stop\"}]}");
     openai_reply_usage_chunk(&reply, &usage, &writer);
@@ -148,8 +156,8 @@ START_TEST(openai_reply_writes_chat_logprobs_when_wanted)
 {
     open_reply(true, true, false);
     struct openai_token token = token_of(TOKEN_SPACE_PARIS, 2, 0);
-    token.space_trimmed = true;
-    openai_reply_text_chunk(&reply, 0, TEXT("Paris"), &token, &writer);
+    token.trimmed_bytes = 1;
+    write_text(0, TEXT("Paris"), &token);
     assert_written(CHAT_HEAD
                    "{\"index\":0,\"delta\":{\"content\":\"Paris\"},\"logprobs\":{\"content\":["
                    "{\"token\":\"Paris\",\"logprob\":-0.5,\"bytes\":[80,97,114,105,115],"
@@ -164,7 +172,7 @@ START_TEST(openai_reply_writes_completion_logprobs_when_wanted)
 {
     open_reply(false, true, false);
     const struct openai_token token = token_of('y' + 1, 2, 7);
-    openai_reply_text_chunk(&reply, 0, TEXT("y"), &token, &writer);
+    write_text(0, TEXT("y"), &token);
     assert_written(TEXT_HEAD "{\"index\":0,\"text\":\"y\",\"logprobs\":{\"tokens\":[\"y\"],"
                              "\"token_logprobs\":[-0.5],\"top_logprobs\":[{\" Paris\":-0.5,"
                              "\"bytes:\\\\xe2\\\\x82\":-2.25,\"y\":-0.5}],"
@@ -180,12 +188,12 @@ START_TEST(openai_reply_joins_logprobs_when_not_streamed)
     const struct openai_token second = token_of('.' + 1, 1, 6);
     ck_assert(openai_logprobs_add(&logprobs, OPENAI_LOGPROBS_COMPLETIONS, &first, &server.arena));
     ck_assert(openai_logprobs_add(&logprobs, OPENAI_LOGPROBS_COMPLETIONS, &second, &server.arena));
-    openai_logprobs_write(&logprobs, OPENAI_LOGPROBS_COMPLETIONS, &writer);
+    openai_logprobs_write(&logprobs, OPENAI_LOGPROBS_COMPLETIONS, NULL, &writer);
     assert_written("{\"tokens\":[\" Paris\",\".\"],\"token_logprobs\":[-0.5,-0.5],"
                    "\"top_logprobs\":[{\" Paris\":-0.5},{\" Paris\":-0.5,\".\":-0.5}],"
                    "\"text_offset\":[0,6]}");
     logprobs = (struct openai_logprobs){0};
-    openai_logprobs_write(&logprobs, OPENAI_LOGPROBS_CHAT, &writer);
+    openai_logprobs_write(&logprobs, OPENAI_LOGPROBS_CHAT, NULL, &writer);
     assert_written("{\"content\":[],\"refusal\":null}");
 }
 END_TEST
@@ -199,10 +207,10 @@ START_TEST(openai_reply_keeps_all_logprobs_when_there_are_many)
         ck_assert(openai_logprobs_add(&logprobs, OPENAI_LOGPROBS_CHAT, &token, &server.arena));
     }
     json_writer_init(&measure, buffer, sizeof(buffer));
-    openai_logprobs_write_token(OPENAI_LOGPROBS_CHAT, &token, &measure);
+    openai_logprobs_write_tokens(OPENAI_LOGPROBS_CHAT, &token, &measure);
     const size_t element = measure.len - strlen("{\"content\":[],\"refusal\":null}");
     json_writer_init(&measure, NULL, 0);
-    openai_logprobs_write(&logprobs, OPENAI_LOGPROBS_CHAT, &measure);
+    openai_logprobs_write(&logprobs, OPENAI_LOGPROBS_CHAT, NULL, &measure);
     ck_assert_uint_eq(measure.len,
                       1000 * element + 999 + strlen("{\"content\":[],\"refusal\":null}"));
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const struct text unnamed;
 static const size_t done_bytes = sizeof("data: [DONE]\n\n") - 1;
 
 static void assert_taken(struct sse_ring *ring, const char *expected)
@@ -23,9 +24,9 @@ START_TEST(sse_ring_frames_events_when_they_are_put)
     char memory[128];
     struct sse_ring ring = {0};
     ck_assert_uint_eq(sse_ring_space(&ring), 0);
-    ck_assert(!sse_ring_put_event(&ring, TEXT("")));
+    ck_assert(!sse_ring_put_event(&ring, unnamed, TEXT("")));
     sse_ring_move(&ring, memory, sizeof(memory));
-    ck_assert(sse_ring_put_event(&ring, TEXT("{\"a\":1}")));
+    ck_assert(sse_ring_put_event(&ring, unnamed, TEXT("{\"a\":1}")));
     ck_assert(sse_ring_put(&ring, TEXT(": ping\n\n")));
     sse_ring_put_done(&ring);
     assert_taken(&ring, "data: {\"a\":1}\n\n: ping\n\ndata: [DONE]\n\n");
@@ -33,17 +34,34 @@ START_TEST(sse_ring_frames_events_when_they_are_put)
 }
 END_TEST
 
+START_TEST(sse_ring_names_an_event_when_it_has_a_name)
+{
+    char memory[64];
+    const struct text name = TEXT("ping");
+    const struct text json = TEXT("{}");
+    const size_t needed = sse_ring_event_bytes(name, json) + done_bytes;
+    struct sse_ring ring = {0};
+    sse_ring_move(&ring, memory, needed - 1);
+    ck_assert(!sse_ring_put_event(&ring, name, json));
+    ck_assert_uint_eq(ring.len, 0);
+    sse_ring_move(&ring, memory, needed);
+    ck_assert(sse_ring_put_event(&ring, name, json));
+    ck_assert_uint_eq(sse_ring_space(&ring), 0);
+    assert_taken(&ring, "event: ping\ndata: {}\n\n");
+}
+END_TEST
+
 START_TEST(sse_ring_refuses_an_event_whole_when_one_byte_is_missing)
 {
     char memory[64];
     const struct text json = TEXT("0123456789");
-    const size_t needed = sse_ring_event_bytes(json) + done_bytes;
+    const size_t needed = sse_ring_event_bytes(unnamed, json) + done_bytes;
     struct sse_ring ring = {0};
     sse_ring_move(&ring, memory, needed - 1);
-    ck_assert(!sse_ring_put_event(&ring, json));
+    ck_assert(!sse_ring_put_event(&ring, unnamed, json));
     ck_assert_uint_eq(ring.len, 0);
     sse_ring_move(&ring, memory, needed);
-    ck_assert(sse_ring_put_event(&ring, json));
+    ck_assert(sse_ring_put_event(&ring, unnamed, json));
     ck_assert_uint_eq(sse_ring_space(&ring), 0);
     ck_assert(!sse_ring_put(&ring, TEXT("x")));
     sse_ring_put_done(&ring); /* Has its own room. */
@@ -58,11 +76,11 @@ START_TEST(sse_ring_keeps_its_bytes_when_moved)
     char taken[4];
     struct sse_ring ring = {0};
     sse_ring_move(&ring, small, sizeof(small));
-    ck_assert(sse_ring_put_event(&ring, TEXT("abcdef")));
+    ck_assert(sse_ring_put_event(&ring, unnamed, TEXT("abcdef")));
     ck_assert_uint_eq(sse_ring_take(&ring, taken, sizeof(taken)), sizeof(taken));
-    ck_assert(!sse_ring_put_event(&ring, TEXT("ghijklmno")));
+    ck_assert(!sse_ring_put_event(&ring, unnamed, TEXT("ghijklmno")));
     sse_ring_move(&ring, large, sizeof(large));
-    ck_assert(sse_ring_put_event(&ring, TEXT("ghijklmno")));
+    ck_assert(sse_ring_put_event(&ring, unnamed, TEXT("ghijklmno")));
     assert_taken(&ring, ": abcdef\n\ndata: ghijklmno\n\n");
 }
 END_TEST
@@ -103,6 +121,7 @@ int main(void)
     Suite *suite = suite_create("server/sse_ring");
     TCase *ring = tcase_create("ring");
     tcase_add_test(ring, sse_ring_frames_events_when_they_are_put);
+    tcase_add_test(ring, sse_ring_names_an_event_when_it_has_a_name);
     tcase_add_test(ring, sse_ring_refuses_an_event_whole_when_one_byte_is_missing);
     tcase_add_test(ring, sse_ring_keeps_its_bytes_when_moved);
     tcase_add_test(ring, sse_ring_gives_back_every_byte_when_walked_at_random);

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * server/openapi_schemas.c - the shapes that never change: replies, messages, prompts.
+ *
+ * JSON is written as it is and made a string by the preprocessor. Thread: any. */
+#include "server/openapi_schemas.h"
+
+#include "base/error.h"
+
+#define JSON(...) #__VA_ARGS__
+
+/* clang-format off */
+static const struct openapi_schema schemas[] = {
+    {"Error", JSON({"type":"object","required":["error"],"properties":{
+        "error":{"type":"object","required":["message","type","param","code"],"properties":{
+            "message":{"type":"string"},
+            "type":{"type":"string","enum":["invalid_request_error","server_error",
+                                            "unavailable_error"]},
+            "param":{"type":["string","null"]},
+            "code":{"type":["string","null"]}}}}})},
+    {"Prompt", JSON({"anyOf":[
+        {"type":"string"},
+        {"type":"array","items":{"$ref":"#/components/schemas/TokenId"}},
+        {"type":"array","minItems":1,"maxItems":1,"items":{"type":"string"}}]})},
+    {"Prompts", JSON({"anyOf":[
+        {"type":"string"},
+        {"type":"array","items":{"$ref":"#/components/schemas/TokenId"}},
+        {"type":"array","minItems":1,"maxItems":128,"items":{"type":"string"}},
+        {"type":"array","minItems":1,"maxItems":128,
+         "items":{"type":"array","items":{"$ref":"#/components/schemas/TokenId"}}}]})},
+    {"Content", JSON({"anyOf":[
+        {"type":"string"},
+        {"type":"array","items":{"type":"object","required":["type","text"],"properties":{
+            "type":{"type":"string","enum":["text"]},"text":{"type":"string"}}}}]})},
+    {"Message", JSON({"anyOf":[
+        {"type":"object","required":["role","content"],"properties":{
+            "role":{"type":"string","enum":["system","developer","user","tool","function"]},
+            "content":{"$ref":"#/components/schemas/Content"}}},
+        {"type":"object","required":["role"],"properties":{
+            "role":{"type":"string","enum":["assistant"]},
+            "content":{"anyOf":[{"$ref":"#/components/schemas/Content"},{"type":"null"}]}}}]})},
+
+    {"Usage", JSON({"type":"object",
+        "required":["prompt_tokens","completion_tokens","total_tokens"],"properties":{
+            "prompt_tokens":{"type":"integer","minimum":1},
+            "completion_tokens":{"type":"integer","minimum":0},
+            "total_tokens":{"type":"integer","minimum":1},
+            "prompt_tokens_details":{"type":"object","properties":{
+                "cached_tokens":{"type":"integer","minimum":0}}},
+            "completion_tokens_details":{"type":"object","properties":{
+                "reasoning_tokens":{"type":"integer","minimum":0}}}}})},
+    {"FinishReason", JSON({"type":"string","enum":["stop","length"]})},
+    {"TokenIds", JSON({"type":"array","items":{"type":"integer","minimum":0}})},
+    {"PromptLogprobs", JSON({"type":"array","minItems":1,"items":{"anyOf":[
+        {"type":"null"},
+        {"type":"object","additionalProperties":{"type":"object",
+            "required":["logprob","rank","decoded_token"],"properties":{
+                "logprob":{"type":"number","maximum":0},
+                "rank":{"type":["integer","null"],"minimum":1},
+                "decoded_token":{"type":"string"}}}}]}})},
+
+    {"CompletionLogprobs", JSON({"type":"object",
+        "required":["tokens","token_logprobs","top_logprobs","text_offset"],"properties":{
+            "tokens":{"type":"array","items":{"type":"string"}},
+            "token_logprobs":{"type":"array","items":{"type":["number","null"],"maximum":0}},
+            "top_logprobs":{"type":"array","items":{"anyOf":[
+                {"type":"null"},
+                {"type":"object","additionalProperties":{"type":"number","maximum":0}}]}},
+            "text_offset":{"type":"array","items":{"type":"integer","minimum":0}}}})},
+    {"CompletionReply", JSON({"type":"object",
+        "required":["id","object","created","model","choices","usage"],"properties":{
+            "id":{"type":"string","pattern":"^cmpl-"},
+            "object":{"const":"text_completion"},
+            "created":{"type":"integer"},
+            "model":{"$ref":"#/components/schemas/ModelId"},
+            "system_fingerprint":{"type":"string"},
+            "choices":{"type":"array","minItems":1,"items":{"type":"object",
+                "required":["index","text","logprobs","finish_reason"],"properties":{
+                    "index":{"type":"integer","minimum":0},
+                    "text":{"type":"string"},
+                    "logprobs":{"anyOf":[{"type":"null"},
+                        {"$ref":"#/components/schemas/CompletionLogprobs"}]},
+                    "finish_reason":{"$ref":"#/components/schemas/FinishReason"},
+                    "token_ids":{"$ref":"#/components/schemas/TokenIds"},
+                    "prompt_token_ids":{"$ref":"#/components/schemas/TokenIds"},
+                    "prompt_logprobs":{"$ref":"#/components/schemas/PromptLogprobs"}}}},
+            "usage":{"$ref":"#/components/schemas/Usage"}}})},
+
+    {"TokenLogprob", JSON({"type":"object","required":["token","logprob","bytes"],"properties":{
+        "token":{"type":"string"},
+        "logprob":{"type":"number","maximum":0},
+        "bytes":{"type":"array","items":{"type":"integer","minimum":0,"maximum":255}}}})},
+    {"ChatLogprobs", JSON({"type":"object","required":["content","refusal"],"properties":{
+        "refusal":{"type":"null"},
+        "content":{"type":"array","items":{"allOf":[
+            {"$ref":"#/components/schemas/TokenLogprob"},
+            {"type":"object","required":["top_logprobs"],"properties":{
+                "top_logprobs":{"type":"array","maxItems":20,
+                    "items":{"$ref":"#/components/schemas/TokenLogprob"}}}}]}}}})},
+    {"ChatReply", JSON({"type":"object",
+        "required":["id","object","created","model","choices","usage"],"properties":{
+            "id":{"type":"string","pattern":"^chatcmpl-"},
+            "object":{"const":"chat.completion"},
+            "created":{"type":"integer"},
+            "model":{"$ref":"#/components/schemas/ModelId"},
+            "service_tier":{"const":"default"},
+            "system_fingerprint":{"type":"string"},
+            "prompt_token_ids":{"$ref":"#/components/schemas/TokenIds"},
+            "prompt_logprobs":{"$ref":"#/components/schemas/PromptLogprobs"},
+            "choices":{"type":"array","minItems":1,"items":{"type":"object",
+                "required":["index","message","logprobs","finish_reason"],"properties":{
+                    "index":{"type":"integer","minimum":0},
+                    "message":{"type":"object","required":["role","content","refusal"],
+                        "properties":{
+                            "role":{"const":"assistant"},
+                            "content":{"type":"string"},
+                            "reasoning_content":{"type":"string"},
+                            "refusal":{"type":"null"},
+                            "annotations":{"type":"array","maxItems":0}}},
+                    "logprobs":{"anyOf":[{"type":"null"},
+                        {"$ref":"#/components/schemas/ChatLogprobs"}]},
+                    "finish_reason":{"$ref":"#/components/schemas/FinishReason"},
+                    "token_ids":{"$ref":"#/components/schemas/TokenIds"}}}},
+            "usage":{"$ref":"#/components/schemas/Usage"}}})},
+
+    {"Model", JSON({"type":"object","required":["id","object","created","owned_by"],"properties":{
+        "id":{"$ref":"#/components/schemas/ModelId"},
+        "object":{"const":"model"},
+        "created":{"type":"integer"},
+        "owned_by":{"type":"string"},
+        "meta":{"type":"object","properties":{
+            "n_params":{"type":"integer"},"n_vocab":{"type":"integer"},
+            "state_bytes":{"type":"integer"}}}}})},
+    {"ModelList", JSON({"type":"object","required":["object","data"],"properties":{
+        "object":{"const":"list"},
+        "data":{"type":"array","items":{"$ref":"#/components/schemas/Model"}}}})},
+    {"TokenizeReply", JSON({"type":"object","required":["tokens","count"],"properties":{
+        "tokens":{"$ref":"#/components/schemas/TokenIds"},
+        "count":{"type":"integer","minimum":0}}})},
+    {"DetokenizeReply", JSON({"type":"object","required":["prompt"],"properties":{
+        "prompt":{"type":"string"}}})},
+    {"Status", JSON({"type":"object","required":["status"],"properties":{
+        "status":{"type":"string"}}})},
+    {"Version", JSON({"type":"object","required":["name","version","model","device"],
+        "properties":{
+            "name":{"const":"skein"},"version":{"type":"string"},"model":{"type":"string"},
+            "device":{"type":"string"}}})},
+    {"Index", JSON({"type":"object","required":["name","model","endpoints"],"properties":{
+        "name":{"const":"skein"},"model":{"type":"string"},
+        "endpoints":{"type":"array","items":{"type":"object","required":["method","path"],
+            "properties":{"method":{"type":"string"},"path":{"type":"string"}}}}}})},
+    {"OpenApi", JSON({"type":"object","required":["openapi","info","paths"]})},
+};
+/* clang-format on */
+
+size_t openapi_schemas_count(void)
+{
+    return sizeof(schemas) / sizeof(schemas[0]);
+}
+
+const struct openapi_schema *openapi_schemas_at(size_t index)
+{
+    ASSERT_COMPARE(index, <, openapi_schemas_count());
+    return &schemas[index];
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * server/responses_input.c - the fields that only /v1/responses has: input, instructions, reasoning.
+ *
+ * Every request brings its whole conversation: nothing is stored between two of them. How messages
+ * become text is engine/chat_template.c's. Thread: any. */
+#include "server/responses_input.h"
+
+#include "base/json_writer.h"
+#include "server/openai_content.h"
+
+enum { REPEATED_BYTES_MAX = 64 * 1024 }; /* Longer instructions are null in the reply, which
+                                            otherwise holds them in three events of a stream. */
+
+enum { METADATA_MAX = 16, METADATA_NAME_MAX = 64, METADATA_VALUE_MAX = 512 }; /* OpenAI's. */
+
+static const struct openai_content_kind kind_rows[] = {
+    {"input_text", "text"},
+    {"output_text", "text"},
+    {"text", "text"},
+    {"refusal", "refusal"},
+};
+static const struct openai_content_kinds kinds = {
+    .rows = kind_rows,
+    .count = sizeof(kind_rows) / sizeof(kind_rows[0]),
+    .names = "'input_text', 'output_text' and 'refusal' are",
+};
+
+enum error_code responses_input_read_instructions(struct openai_reading *reading,
+                                                  struct json_value value)
+{
+    struct text text;
+    const enum error_code code = openai_content_read(reading, value, &kinds, &text);
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    if (text.len <= REPEATED_BYTES_MAX) {
+        reading->params.responses.instructions = text;
+    }
+    return openai_content_add(reading, value, CHAT_ROLE_SYSTEM, text);
+}
+
+/* ---- Input ---- */
+
+static enum error_code read_role(struct openai_reading *reading, struct json_value item,
+                                 enum chat_role *role_out)
+{
+    static const struct {
+        const char *name;
+        enum chat_role role;
+    } roles[] = {
+        {"user", CHAT_ROLE_USER},
+        {"assistant", CHAT_ROLE_ASSISTANT},
+        {"system", CHAT_ROLE_SYSTEM},
+        {"developer", CHAT_ROLE_SYSTEM},
+    };
+    const struct json_value value = json_reader_member(item, "role");
+    if (value.node == NULL) {
+        return OPENAI_READING_REFUSE_MEMBER(reading, item, "role", "is required");
+    }
+    struct text name;
+    const enum error_code code = json_reader_string(&reading->json, value, &name, &reading->error);
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    for (size_t index = 0; index < sizeof(roles) / sizeof(roles[0]); index++) {
+        if (text_equals(name, text_from(roles[index].name))) {
+            *role_out = roles[index].role;
+            return ERROR_NONE;
+        }
+    }
+    return OPENAI_READING_REFUSE(reading, value,
+                                 "'%.32s', must be user, assistant, system or developer",
+                                 name.bytes);
+}
+
+/* Adds what the item's member says as one message. */
+static enum error_code read_content(struct openai_reading *reading, struct json_value item,
+                                    const char *member, enum chat_role role)
+{
+    const struct json_value content = json_reader_member(item, member);
+    struct text text;
+    if (content.node == NULL) {
+        return OPENAI_READING_REFUSE_MEMBER(reading, item, member, "is required");
+    }
+    const enum error_code code = openai_content_read(reading, content, &kinds, &text);
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    return openai_content_add(reading, item, role, text);
+}
+
+static enum error_code read_item(struct openai_reading *reading, struct json_value item)
+{
+    struct text type = TEXT("message"); /* Its type may be left out. */
+    enum chat_role role;
+    enum error_code code =
+        json_reader_expect(&reading->json, item, JSON_TYPE_OBJECT, &reading->error);
+    if (code == ERROR_NONE && json_reader_member(item, "type").node != NULL) {
+        code = openai_content_read_type(reading, item, &type);
+    }
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    if (text_equals(type, TEXT("message"))) {
+        code = read_role(reading, item, &role);
+        return code != ERROR_NONE ? code : read_content(reading, item, "content", role);
+    }
+    if (text_equals(type, TEXT("function_call_output"))) {
+        return read_content(reading, item, "output", CHAT_ROLE_TOOL);
+    }
+    if (text_equals(type, TEXT("function_call"))) { /* It called a tool and said nothing. */
+        return openai_content_add(reading, item, CHAT_ROLE_ASSISTANT, TEXT(""));
+    }
+    if (text_equals(type, TEXT("reasoning"))) { /* Earlier thoughts are not shown to the model. */
+        return ERROR_NONE;
+    }
+    if (text_equals(type, TEXT("item_reference"))) {
+        return responses_input_refuse_state(reading, item);
+    }
+    return OPENAI_READING_REFUSE_MEMBER(reading, item, "type",
+                                        "'%.32s' is not supported by this version", type.bytes);
+}
+
+enum error_code responses_input_read(struct openai_reading *reading, struct json_value value)
+{
+    if (json_reader_type(value) == JSON_TYPE_STRING) {
+        struct text text;
+        const enum error_code code = openai_content_read(reading, value, &kinds, &text);
+        return code != ERROR_NONE ? code
+                                  : openai_content_add(reading, value, CHAT_ROLE_USER, text);
+    }
+    if (json_reader_type(value) != JSON_TYPE_ARRAY) {
+        return OPENAI_READING_REFUSE(reading, value, "must be a string or an array of items");
+    }
+    const uint32_t count_before = reading->params.prompt.message_count;
+    for (struct json_value item = json_reader_first(value); item.node != NULL;
+         item = json_reader_next(item)) {
+        const enum error_code code = read_item(reading, item);
+        if (code != ERROR_NONE) {
+            return code;
+        }
+    }
+    if (reading->params.prompt.message_count == count_before) {
+        return OPENAI_READING_REFUSE(reading, value, "holds no message");
+    }
+    return ERROR_NONE;
+}
+
+enum error_code responses_input_refuse_state(struct openai_reading *reading,
+                                             struct json_value value)
+{
+    return OPENAI_READING_REFUSE(reading, value,
+                                 "this server keeps no responses: send the whole conversation as "
+                                 "input");
+}
+
+/* ---- How to answer ---- */
+
+enum error_code responses_input_read_reasoning(struct openai_reading *reading,
+                                               struct json_value value)
+{
+    enum error_code code =
+        json_reader_expect(&reading->json, value, JSON_TYPE_OBJECT, &reading->error);
+    const struct json_value effort = json_reader_member(value, "effort");
+    if (code != ERROR_NONE || effort.node == NULL) {
+        return code;
+    }
+    code = openai_modes_read_effort(reading, effort);
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    return openai_content_read(reading, effort, &kinds, &reading->params.responses.effort);
+}
+
+enum error_code responses_input_read_format(struct openai_reading *reading,
+                                            struct json_value value)
+{
+    const enum error_code code =
+        json_reader_expect(&reading->json, value, JSON_TYPE_OBJECT, &reading->error);
+    const struct json_value format = json_reader_member(value, "format");
+    if (code != ERROR_NONE || format.node == NULL) {
+        return code;
+    }
+    return openai_modes_read_response_format(reading, format);
+}
+
+/* ---- Metadata ---- */
+
+static enum error_code check_pair(struct openai_reading *reading, struct json_value value,
+                                  struct text *text_out)
+{
+    const enum error_code code =
+        json_reader_string(&reading->json, value, text_out, &reading->error);
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    if (utf8_count(json_reader_name(value)) > METADATA_NAME_MAX ||
+        utf8_count(*text_out) > METADATA_VALUE_MAX) {
+        return OPENAI_READING_REFUSE(reading, value,
+                                     "names have at most %d characters, values %d",
+                                     METADATA_NAME_MAX, METADATA_VALUE_MAX);
+    }
+    return ERROR_NONE;
+}
+
+/* Writes the object as the reply repeats it. */
+static enum error_code write_metadata(struct openai_reading *reading, struct json_value object,
+                                      struct json_writer *writer)
+{
+    json_object_begin(writer);
+    for (struct json_value value = json_reader_first(object); value.node != NULL;
+         value = json_reader_next(value)) {
+        struct text text;
+        const enum error_code code = check_pair(reading, value, &text);
+        if (code != ERROR_NONE) {
+            return code;
+        }
+        json_string(writer, json_reader_name(value));
+        writer->needs_comma = false;
+        json_raw(writer, TEXT(":"));
+        writer->needs_comma = false;
+        json_string(writer, text);
+    }
+    json_object_end(writer);
+    return ERROR_NONE;
+}
+
+enum error_code responses_input_read_metadata(struct openai_reading *reading,
+                                              struct json_value value)
+{
+    enum error_code code =
+        json_reader_expect(&reading->json, value, JSON_TYPE_OBJECT, &reading->error);
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    if (json_reader_count(value) > METADATA_MAX) {
+        return OPENAI_READING_REFUSE(reading, value, "%u pairs, at most %d",
+                                     (unsigned)json_reader_count(value), METADATA_MAX);
+    }
+    struct json_writer writer;
+    json_writer_init(&writer, NULL, 0);
+    code = write_metadata(reading, value, &writer);
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    char *bytes = arena_alloc(reading->arena, writer.len);
+    if (bytes == NULL) {
+        return OPENAI_READING_NO_MEMORY(reading, value);
+    }
+    json_writer_init(&writer, bytes, writer.len);
+    code = write_metadata(reading, value, &writer);
+    reading->params.responses.metadata = (struct text){.bytes = bytes, .len = writer.len};
+    return code;
+}
