@@ -17,6 +17,7 @@ enum exit_code {
 /* argv[0] is the command's name. Each returns the exit code of the process. */
 int command_serve(int argc, char **argv);    /* serve.c */
 int command_run(int argc, char **argv);      /* run.c */
+int command_bench(int argc, char **argv);    /* bench.c */
 int command_inspect(int argc, char **argv);  /* inspect.c */
 int command_tokenize(int argc, char **argv); /* tokenize.c */
 int command_health(int argc, char **argv);   /* health.c */

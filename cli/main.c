@@ -13,6 +13,7 @@ static const struct command {
 } commands[] = {
     {"serve", command_serve, "serve a model over HTTP (OpenAI-compatible)"},
     {"run", command_run, "answer one prompt in the terminal"},
+    {"bench", command_bench, "measure the speed of this machine, without a file or with one"},
     {"inspect", command_inspect, "say what a model file is, and what it needs"},
     {"tokenize", command_tokenize, "show the tokens of a text, or the text of tokens"},
     {"health", command_health, "ask a running server whether it is ready (exit 0 or 1)"},

@@ -104,7 +104,7 @@ static enum chat_template template_of(const struct config *config, const struct 
     return named_g1 ? CHAT_TEMPLATE_G1 : CHAT_TEMPLATE_WORLD;
 }
 
-static uint32_t thread_count(const struct config *config)
+uint32_t runtime_thread_count(const struct config *config)
 {
     cpu_set_t cores;
     if (config->threads > 0) {
@@ -171,9 +171,16 @@ static enum error_code check_vocabulary(const struct config *config,
     return ERROR_NONE;
 }
 
-static enum error_code open_backend(const struct config *config, struct runtime *runtime,
-                                    struct error *error)
+uint32_t runtime_step_rows(uint32_t slot_count)
 {
+    return slot_count > CPU_STEP_ROWS ? slot_count : CPU_STEP_ROWS;
+}
+
+enum error_code runtime_open_backend(const struct config *config, const struct model_spec *spec,
+                                     const struct sampling_vocabulary *vocabulary,
+                                     struct backend **backend_out, struct error *error)
+{
+    *backend_out = NULL;
     if (config->device == CONFIG_DEVICE_CUDA) {
         return error_set(error, ERROR_DEVICE,
                          "--device cuda: this build has no CUDA backend; use --device cpu");
@@ -181,16 +188,12 @@ static enum error_code open_backend(const struct config *config, struct runtime 
     const uint32_t slot_count = config->slots > 0 ? (uint32_t)config->slots : CPU_SLOTS_DEFAULT;
     const struct backend_options options = {
         .slot_count = slot_count,
-        .row_count_max = slot_count > CPU_STEP_ROWS ? slot_count : CPU_STEP_ROWS,
+        .row_count_max = runtime_step_rows(slot_count),
         .item_count_max = slot_count,
-        .thread_count = thread_count(config),
-        .vocabulary = {
-            .row_count = runtime->spec.V,
-            .token_count = tokenizer_token_count(runtime->tokenizer),
-            .penalty_free = tokenizer_penalty_free(runtime->tokenizer),
-        },
+        .thread_count = runtime_thread_count(config),
+        .vocabulary = *vocabulary,
     };
-    return cpu_backend_open(&runtime->spec, &options, &runtime->backend, error);
+    return cpu_backend_open(spec, &options, backend_out, error);
 }
 
 enum error_code runtime_open(const struct config *config, struct runtime *runtime,
@@ -208,7 +211,12 @@ enum error_code runtime_open(const struct config *config, struct runtime *runtim
         code = check_vocabulary(config, runtime, error);
     }
     if (code == ERROR_NONE) {
-        code = open_backend(config, runtime, error);
+        const struct sampling_vocabulary vocabulary = {
+            .row_count = runtime->spec.V,
+            .token_count = tokenizer_token_count(runtime->tokenizer),
+            .penalty_free = tokenizer_penalty_free(runtime->tokenizer),
+        };
+        code = runtime_open_backend(config, &runtime->spec, &vocabulary, &runtime->backend, error);
     }
     if (code != ERROR_NONE) {
         return code;

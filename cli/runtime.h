@@ -39,6 +39,20 @@ void runtime_close(struct runtime *runtime);
 WARN_UNUSED enum error_code runtime_open_model(const char *path, struct runtime *runtime,
                                                struct error *error);
 
+/* Opens the device alone, for any model and vocabulary, as runtime_open does. DEVICE.
+ * OUT_OF_MEMORY. */
+WARN_UNUSED enum error_code runtime_open_backend(const struct config *config,
+                                                 const struct model_spec *spec,
+                                                 const struct sampling_vocabulary *vocabulary,
+                                                 struct backend **backend_out,
+                                                 struct error *error);
+
+/* --threads, or as many as this process may run on. */
+uint32_t runtime_thread_count(const struct config *config);
+
+/* Rows of a step of the CPU backend with so many slots. */
+uint32_t runtime_step_rows(uint32_t slot_count);
+
 /* Reads the tuned state that --state names, or the model's own, if it has one. */
 WARN_UNUSED enum error_code runtime_open_initial_state(const struct config *config,
                                                        struct runtime *runtime,

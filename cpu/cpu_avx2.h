@@ -11,8 +11,15 @@
 
 enum { AVX2_LANES = 8 };
 
+/* The kernels themselves, as declared in struct cpu_kernels: the AVX-512 set uses them too. */
+void cpu_avx2_layer_norm(const float *x, const float *weight, const float *bias,
+                         uint32_t channel_count, float *y);
+void cpu_avx2_token_shift(const float *x, const float *previous, const float *const *mix,
+                          uint32_t mix_count, uint32_t channel_count, float *y, size_t y_stride);
 void cpu_avx2_matmul(const struct cpu_matmul *matmul, uint32_t first_output, uint32_t output_count,
                      float *scratch);
+void cpu_avx2_time_mix_inputs(const struct cpu_time_mix_inputs *head);
+void cpu_avx2_time_mix_output(const struct cpu_time_mix_output *head);
 
 /* The sums of four vectors' lanes, in the one order used everywhere:
  * ((l0 + l1) + (l2 + l3)) + ((l4 + l5) + (l6 + l7)). */

@@ -29,8 +29,19 @@ const struct cpu_kernels *cpu_kernels_avx2_if_supported(void)
     return NULL;
 }
 
+const struct cpu_kernels *cpu_kernels_avx512_if_supported(void)
+{
+#ifdef SKEIN_HAS_AVX2_KERNELS
+    if (cpu_kernels_avx2_if_supported() != NULL && __builtin_cpu_supports("avx512f")) {
+        return &cpu_kernels_avx512;
+    }
+#endif
+    return NULL;
+}
+
 const struct cpu_kernels *cpu_kernels_choose(void)
 {
+    const struct cpu_kernels *avx512 = cpu_kernels_avx512_if_supported();
     const struct cpu_kernels *avx2 = cpu_kernels_avx2_if_supported();
-    return avx2 != NULL ? avx2 : &cpu_kernels_reference;
+    return avx512 != NULL ? avx512 : avx2 != NULL ? avx2 : &cpu_kernels_reference;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cpu/cpu_kernels.h - every operation of the model on the CPU, with shapes; implemented twice.
+ * cpu/cpu_kernels.h - every operation of the model on the CPU, with shapes.
  *
- * cpu_kernels_reference.c is the definition of correct, cpu_kernels_avx2.c the fast one. Shape
- * letters: engine/model_spec.h; R rows (tokens of any sequences). All vectors f32. What both keep:
+ * Implemented three times: cpu_kernels_reference.c is the definition of correct; the fast ones,
+ * cpu_kernels_avx2.c and cpu_kernels_avx512.c, give the same bits as each other. Shape letters:
+ * engine/model_spec.h; R rows (tokens of any sequences). All vectors f32. What all keep:
  * the result of a row has the same bits whatever other rows, and how many, are computed with it,
  * and however outputs are divided among threads. So each sum over inputs has one order, and every
  * element of a vector goes through the same formula, wherever it stands in it.
@@ -84,7 +85,7 @@ struct cpu_time_mix_output {
 
 /* A set of kernels. */
 struct cpu_kernels {
-    const char *name; /* "reference", "avx2" */
+    const char *name; /* "reference", "avx2", "avx512" */
 
     /* y[C] = (x - mean) / sqrt(variance + 1e-5) weight + bias; variance is divided by C. */
     void (*layer_norm)(const float *x, const float *weight, const float *bias,
@@ -105,10 +106,14 @@ struct cpu_kernels {
 };
 
 extern const struct cpu_kernels cpu_kernels_reference;
-extern const struct cpu_kernels cpu_kernels_avx2; /* Only in builds for x86-64. */
+extern const struct cpu_kernels cpu_kernels_avx2;   /* Only in builds for x86-64. */
+extern const struct cpu_kernels cpu_kernels_avx512; /* As cpu_kernels_avx2. */
 
 /* NULL when this build has none, or this processor lacks AVX2, FMA or F16C. */
 const struct cpu_kernels *cpu_kernels_avx2_if_supported(void);
+
+/* NULL when this build has none, or this processor lacks AVX-512F or something of AVX2's. */
+const struct cpu_kernels *cpu_kernels_avx512_if_supported(void);
 
 /* The fastest set that this processor runs. */
 const struct cpu_kernels *cpu_kernels_choose(void);

@@ -27,8 +27,8 @@ static __m256 load(const float *from)
 
 /* ---- Rows -------------------------------------------------------------------------------- */
 
-static void layer_norm(const float *x, const float *weight, const float *bias,
-                       uint32_t channel_count, float *y)
+void cpu_avx2_layer_norm(const float *x, const float *weight, const float *bias,
+                         uint32_t channel_count, float *y)
 {
     __m256 sums[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     for (uint32_t c = 0; c < channel_count; c += 2 * AVX2_LANES) {
@@ -53,8 +53,8 @@ static void layer_norm(const float *x, const float *weight, const float *bias,
     }
 }
 
-static void token_shift(const float *x, const float *previous, const float *const *mix,
-                        uint32_t mix_count, uint32_t channel_count, float *y, size_t y_stride)
+void cpu_avx2_token_shift(const float *x, const float *previous, const float *const *mix,
+                          uint32_t mix_count, uint32_t channel_count, float *y, size_t y_stride)
 {
     for (uint32_t c = 0; c < channel_count; c += AVX2_LANES) {
         const __m256 now = load(x + c);
@@ -67,7 +67,7 @@ static void token_shift(const float *x, const float *previous, const float *cons
 
 /* ---- Time mix ---------------------------------------------------------------------------- */
 
-static void time_mix_inputs(const struct cpu_time_mix_inputs *head)
+void cpu_avx2_time_mix_inputs(const struct cpu_time_mix_inputs *head)
 {
     __m256 kk[VECTORS];
     __m256 squares = _mm256_setzero_ps();
@@ -151,7 +151,7 @@ static void wkv(const struct cpu_wkv *head)
     }
 }
 
-static void time_mix_output(const struct cpu_time_mix_output *head)
+void cpu_avx2_time_mix_output(const struct cpu_time_mix_output *head)
 {
     __m256 sum = _mm256_setzero_ps();
     __m256 products = _mm256_setzero_ps();
@@ -179,10 +179,10 @@ static void time_mix_output(const struct cpu_time_mix_output *head)
 
 const struct cpu_kernels cpu_kernels_avx2 = {
     .name = "avx2",
-    .layer_norm = layer_norm,
-    .token_shift = token_shift,
+    .layer_norm = cpu_avx2_layer_norm,
+    .token_shift = cpu_avx2_token_shift,
     .matmul = cpu_avx2_matmul,
-    .time_mix_inputs = time_mix_inputs,
+    .time_mix_inputs = cpu_avx2_time_mix_inputs,
     .wkv = wkv,
-    .time_mix_output = time_mix_output,
+    .time_mix_output = cpu_avx2_time_mix_output,
 };

@@ -261,7 +261,7 @@ enum error_code zip_read_entries(struct model_file *file, const struct model_par
                                  struct zip_entry **entries_out, uint32_t *count_out,
                                  struct error *error)
 {
-    struct directory directory;
+    struct directory directory = {0};
     enum error_code code = find_directory(part, &directory, error);
     if (code != ERROR_NONE) {
         return code;

@@ -191,9 +191,9 @@ static enum error_code add_trie_state(struct trie_builder *builder, struct autom
     if (code != ERROR_NONE) {
         return code;
     }
-    builder->depths = grammar_build_grow(builder->build, builder->depths,
-                                         builder->trie->state_count, &builder->depth_capacity,
-                                         sizeof(builder->depths[0]));
+    builder->depths =
+        grammar_build_grow(builder->build, builder->depths, builder->trie->state_count,
+                           &builder->depth_capacity, sizeof(builder->depths[0]));
     if (builder->depths == NULL) {
         return ERROR_INVALID_ARGUMENT;
     }
@@ -310,9 +310,9 @@ enum error_code automaton_intersect(struct grammar_build *build, const struct au
         draft_out->automaton.states[state].accepting = left_at->accepting && right_at->accepting;
         for (uint32_t one = 0; code == ERROR_NONE && one < left_at->edge_count; one++) {
             for (uint32_t two = 0; code == ERROR_NONE && two < right_at->edge_count; two++) {
-                code = add_common_edge(build, draft_out, state,
-                                       left->edges[left_at->edge_begin + one],
-                                       right->edges[right_at->edge_begin + two]);
+                code =
+                    add_common_edge(build, draft_out, state, left->edges[left_at->edge_begin + one],
+                                    right->edges[right_at->edge_begin + two]);
             }
         }
     }
@@ -365,8 +365,8 @@ struct frontier {
     uint32_t later_count;
 };
 
-static void relax(const struct reverse_edges *edges, struct frontier *frontier,
-                  uint32_t *distances, uint32_t state)
+static void relax(const struct reverse_edges *edges, struct frontier *frontier, uint32_t *distances,
+                  uint32_t state)
 {
     for (uint32_t index = edges->begins[state]; index < edges->begins[state + 1]; index++) {
         const uint32_t source = edges->sources[index];

@@ -80,8 +80,7 @@ WARN_UNUSED enum error_code automaton_draft_state(struct grammar_build *build,
 
 /* A new state without a key. */
 WARN_UNUSED enum error_code automaton_draft_add(struct grammar_build *build,
-                                                struct automaton_draft *draft,
-                                                uint32_t *state_out);
+                                                struct automaton_draft *draft, uint32_t *state_out);
 
 /* Adds an edge to the state in expansion: no other has had one since its first. */
 WARN_UNUSED enum error_code automaton_draft_edge(struct grammar_build *build,

@@ -95,8 +95,8 @@ bool decimal_parse(struct text number, struct decimal *decimal_out)
         end++;
     }
     if (end < text.len) {
-        before += parse_exponent((struct text){.bytes = text.bytes + end + 1,
-                                               .len = text.len - end - 1});
+        before +=
+            parse_exponent((struct text){.bytes = text.bytes + end + 1, .len = text.len - end - 1});
     }
     if (before > DECIMAL_DIGITS_MAX) {
         return false;

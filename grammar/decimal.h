@@ -19,8 +19,8 @@ enum {
 /* Zero is {whole_count = 1, whole = {0}}, never negative. */
 struct decimal {
     bool negative;
-    uint8_t whole_count;    /* >= 1; no leading zero but that of "0". */
-    uint8_t fraction_count; /* No trailing zero. */
+    uint8_t whole_count;                  /* >= 1; no leading zero but that of "0". */
+    uint8_t fraction_count;               /* No trailing zero. */
     uint8_t whole[DECIMAL_DIGITS_MAX];    /* 0..9, the first is the most significant. */
     uint8_t fraction[DECIMAL_DIGITS_MAX]; /* 0..9 */
 };

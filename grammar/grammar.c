@@ -49,8 +49,8 @@ static enum error_code count_text(struct compiler *compiler, struct text text)
 {
     compiler->text_bytes += text.len;
     if (text.len > GRAMMAR_INPUT_BYTES_MAX || compiler->text_bytes > GRAMMAR_INPUT_BYTES_MAX) {
-        return grammar_build_fail(&compiler->build, ERROR_INVALID_ARGUMENT,
-                                  "more than %d bytes", GRAMMAR_INPUT_BYTES_MAX);
+        return grammar_build_fail(&compiler->build, ERROR_INVALID_ARGUMENT, "more than %d bytes",
+                                  GRAMMAR_INPUT_BYTES_MAX);
     }
     return ERROR_NONE;
 }
@@ -64,13 +64,12 @@ static enum error_code check_text(struct compiler *compiler, struct text text)
                                                     "the text is not UTF-8");
 }
 
-static enum error_code compile_text(struct compiler *compiler, struct text text,
-                                    uint32_t *node_out)
+static enum error_code compile_text(struct compiler *compiler, struct text text, uint32_t *node_out)
 {
     const enum error_code code = check_text(compiler, text);
-    return code != ERROR_NONE ? code
-                              : grammar_program_add_text(&compiler->build, &compiler->program, text,
-                                                         node_out);
+    return code != ERROR_NONE
+               ? code
+               : grammar_program_add_text(&compiler->build, &compiler->program, text, node_out);
 }
 
 static enum error_code compile_regex(struct compiler *compiler, struct text pattern,
@@ -79,9 +78,9 @@ static enum error_code compile_regex(struct compiler *compiler, struct text patt
     struct automaton_draft draft;
     const enum error_code code =
         regex_compile(&compiler->build, pattern, REGEX_MATCH_WHOLE, &draft);
-    return code != ERROR_NONE ? code
-                              : grammar_program_add_bytes(&compiler->build, &compiler->program,
-                                                          &draft, node_out);
+    return code != ERROR_NONE
+               ? code
+               : grammar_program_add_bytes(&compiler->build, &compiler->program, &draft, node_out);
 }
 
 static enum error_code compile_json(struct compiler *compiler, const struct grammar_part *part,
@@ -102,9 +101,8 @@ static enum error_code compile_json(struct compiler *compiler, const struct gram
 /* ---- Sequences and repetitions ---- */
 
 /* The parts from `first` on, in turn. */
-static enum error_code compile_sequence(struct compiler *compiler,
-                                        const struct grammar_part *part, uint32_t first,
-                                        uint32_t *node_out)
+static enum error_code compile_sequence(struct compiler *compiler, const struct grammar_part *part,
+                                        uint32_t first, uint32_t *node_out)
 {
     struct program_node node = {
         .kind = PROGRAM_SEQUENCE, .count = part->part_count - first, .nullable = true};
@@ -147,7 +145,7 @@ static enum error_code compile_repeat(struct compiler *compiler, const struct gr
 struct led_alternatives {
     struct automaton_text *texts; /* [count] */
     uint32_t count;
-    bool any_rest; /* For some alternative something follows. */
+    bool any_rest;  /* For some alternative something follows. */
     uint32_t empty; /* A node that matches only the empty text, + 1; 0: none yet. */
 };
 
@@ -246,8 +244,7 @@ static enum error_code compile_led(struct compiler *compiler, struct led_alterna
                                     led->count, &draft);
     }
     if (code == ERROR_NONE) {
-        code =
-            grammar_program_add_bytes(&compiler->build, &compiler->program, &draft, node_out);
+        code = grammar_program_add_bytes(&compiler->build, &compiler->program, &draft, node_out);
     }
     uint32_t first = 0;
     if (code == ERROR_NONE && led->any_rest) {
@@ -287,8 +284,8 @@ static enum error_code compile_choice(struct compiler *compiler, const struct gr
         code = compile_led(compiler, &led, &nodes[node.count++]);
     }
     if (code == ERROR_NONE) {
-        code = grammar_program_add_list(&compiler->build, &compiler->program, node.count,
-                                        &node.first);
+        code =
+            grammar_program_add_list(&compiler->build, &compiler->program, node.count, &node.first);
     }
     for (uint32_t index = 0; code == ERROR_NONE && index < node.count; index++) {
         compiler->program.lists[node.first + index] = nodes[index];
@@ -339,9 +336,8 @@ static enum error_code compile_part(struct compiler *compiler, const struct gram
     if (code != ERROR_NONE) {
         return code;
     }
-    compiler->parts =
-        grammar_build_grow(&compiler->build, compiler->parts, compiler->part_count,
-                           &compiler->part_capacity, sizeof(compiler->parts[0]));
+    compiler->parts = grammar_build_grow(&compiler->build, compiler->parts, compiler->part_count,
+                                         &compiler->part_capacity, sizeof(compiler->parts[0]));
     if (compiler->parts == NULL) {
         return ERROR_INVALID_ARGUMENT;
     }
@@ -408,8 +404,7 @@ static struct grammar *pack_program(const struct grammar_program *program)
     grammar->program.nodes = pack(block, &used, program->nodes, node_bytes);
     grammar->program.lists = pack(block, &used, program->lists, list_bytes);
     grammar->program.properties = pack(block, &used, program->properties, property_bytes);
-    grammar->program.automaton.states =
-        pack(block, &used, program->automaton.states, state_bytes);
+    grammar->program.automaton.states = pack(block, &used, program->automaton.states, state_bytes);
     grammar->program.automaton.edges = pack(block, &used, program->automaton.edges, edge_bytes);
     grammar->program.serial = atomic_fetch_add(&last_serial, 1) + 1;
     grammar->bytes = bytes;
@@ -418,19 +413,18 @@ static struct grammar *pack_program(const struct grammar_program *program)
 }
 
 enum error_code grammar_compile(const struct grammar_part *root,
-                                const struct grammar_options *options,
-                                struct grammar **grammar_out, struct error *error)
+                                const struct grammar_options *options, struct grammar **grammar_out,
+                                struct error *error)
 {
     ASSERT_COMPARE(options->white_space_max, <=, GRAMMAR_WHITE_SPACE_MAX);
     struct error ignored;
-    struct compiler compiler = {
-        .build = {.arena = {.bytes_max = GRAMMAR_BUILD_BYTES_MAX},
-                  .work_left = GRAMMAR_WORK_MAX,
-                  .is_cancelled = options->is_cancelled,
-                  .context = options->context,
-                  .error = error != NULL ? error : &ignored},
-        .program = {.white_space_max = options->white_space_max},
-        .options = options};
+    struct compiler compiler = {.build = {.arena = {.bytes_max = GRAMMAR_BUILD_BYTES_MAX},
+                                          .work_left = GRAMMAR_WORK_MAX,
+                                          .is_cancelled = options->is_cancelled,
+                                          .context = options->context,
+                                          .error = error != NULL ? error : &ignored},
+                                .program = {.white_space_max = options->white_space_max},
+                                .options = options};
     *grammar_out = NULL;
     enum error_code code = compile(&compiler, root);
     if (code == ERROR_NONE) {

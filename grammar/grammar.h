@@ -20,8 +20,8 @@
 /* JSON text, as it is accepted everywhere below: RFC 8259 in UTF-8 with these bounds. Between two
  * tokens, and before the first, at most `white_space_max` characters of white space; none after the
  * last. At most 32 objects and arrays inside each other. Escapes are free, but lone surrogates are
- * refused. A key of the schema appears once. Numbers as grammar/number.h says: an integer is written
- * without fraction and exponent; a constant number in its shortest form.
+ * refused. A key of the schema appears once. Numbers as grammar/number.h says: an integer is
+ * written without fraction and exponent; a constant number in its shortest form.
  *
  * JSON schema: what OpenAI documents for strict mode. A schema is `true`, {} or an object with
  *   "$ref" to a JSON pointer within the text ("#", "#/$defs/a"), circles included;
@@ -78,7 +78,7 @@ enum {
 struct grammar_options {
     enum grammar_objects objects;
     enum grammar_order order;
-    uint32_t white_space_max; /* 0: compact JSON; at most GRAMMAR_WHITE_SPACE_MAX. */
+    uint32_t white_space_max;            /* 0: compact JSON; at most GRAMMAR_WHITE_SPACE_MAX. */
     bool (*is_cancelled)(void *context); /* Asked about once in 100 us; NULL: never. */
     void *context;
 };

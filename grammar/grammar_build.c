@@ -51,8 +51,9 @@ enum error_code grammar_build_fail(struct grammar_build *build, enum error_code 
 void *grammar_build_alloc(struct grammar_build *build, size_t count, size_t item_bytes)
 {
     size_t bytes;
-    void *memory =
-        __builtin_mul_overflow(count, item_bytes, &bytes) ? NULL : arena_alloc(&build->arena, bytes);
+    void *memory = __builtin_mul_overflow(count, item_bytes, &bytes)
+                       ? NULL
+                       : arena_alloc(&build->arena, bytes);
     if (memory == NULL) {
         (void)grammar_build_fail(build, ERROR_INVALID_ARGUMENT, "needs more than %d MiB of memory",
                                  GRAMMAR_BUILD_BYTES_MAX >> 20);

@@ -9,6 +9,10 @@
 
 #include "grammar/grammar_step_internal.h"
 
+enum {
+    NEARER = 3, /* Steps from "a property is missing" over "," and the quote into its name. */
+};
+
 /* Bytes that a node's shortest text has. */
 static uint64_t length_of(const struct grammar_program *program, uint32_t node)
 {
@@ -21,11 +25,11 @@ static uint64_t missing_in_object(const struct grammar_program *program,
                                   const struct step_frame *frame)
 {
     const struct program_node *node = &program->nodes[frame->node];
-    uint64_t missing = 1;
+    uint64_t missing = grammar_step_object_can_end(program, frame) ? 1 : 1 + NEARER;
     for (uint32_t index = 0; index < node->count; index++) {
         const struct program_property *property = &program->properties[node->first + index];
-        const bool seen = node->ordered ? property->position < frame->seen
-                                        : (frame->seen >> index & 1) != 0;
+        const bool seen =
+            node->ordered ? property->position < frame->seen : (frame->seen >> index & 1) != 0;
         if (property->required && !seen) {
             missing += property->name_len + 2 + length_of(program, property->node);
         }
@@ -68,22 +72,22 @@ static uint64_t missing_in_frame(const struct grammar_program *program,
     return 0;
 }
 
-/* Missing of a name, besides what the object misses anyway. */
+/* Missing of a name, besides what the object misses anyway; the closer, the less. */
 static uint64_t missing_of_name(const struct grammar_program *program,
                                 const struct step_frame *frame, const struct step_thread *thread)
 {
     const struct program_node *node = &program->nodes[frame->node];
     const struct automaton_state *at = &program->automaton.states[thread->state];
-    uint64_t least = node->child != GRAMMAR_NONE ? 8 + length_of(program, node->child) : 1000000;
+    uint64_t least = node->child != GRAMMAR_NONE ? 12 + length_of(program, node->child) : 1000000;
     for (uint32_t index = at->text_begin; index < at->text_end; index++) {
         const struct program_property *property = &program->properties[node->first + index];
-        struct step_frame one = *frame;
-        if (!node->ordered && (frame->seen >> index & 1) != 0) {
+        const bool seen =
+            node->ordered ? property->position < frame->seen : (frame->seen >> index & 1) != 0;
+        if (seen) {
             continue;
         }
-        one.seen = property->position;
         const uint64_t missing =
-            property->required ? 0 : property->name_len + 2 + length_of(program, property->node);
+            property->required ? 1 : property->name_len + 6 + length_of(program, property->node);
         if (missing < least) {
             least = missing;
         }
@@ -110,6 +114,8 @@ static uint64_t missing_of_escape(const struct step_thread *thread)
     return 0;
 }
 
+/* On top of what the frames miss, and NEARER, so that a thread can be nearer than its object says.
+ */
 static uint64_t missing_of_thread(const struct grammar_program *program,
                                   const struct step_frames *frames,
                                   const struct step_thread *thread)
@@ -118,29 +124,29 @@ static uint64_t missing_of_thread(const struct grammar_program *program,
     switch ((enum step_phase)thread->phase) {
     case STEP_START:
     case STEP_VALUE:
-        return length_of(program, thread->node);
+        return NEARER + length_of(program, thread->node);
     case STEP_COLON:
-        return 1 + length_of(program, thread->node);
+        return NEARER + 1 + length_of(program, thread->node);
     case STEP_BYTES:
-        return program->automaton.states[thread->state].distance;
+        return NEARER + program->automaton.states[thread->state].distance;
     case STEP_STRING: {
         const uint64_t distance = program->automaton.states[thread->state].distance;
         const uint32_t min = program->nodes[thread->node].min;
         const uint64_t short_of = thread->count < min ? min - thread->count : 0;
-        return 1 + (distance > short_of ? distance : short_of) + missing_of_escape(thread);
+        return NEARER + 1 + (distance > short_of ? distance : short_of) + missing_of_escape(thread);
     }
     case STEP_KEY:
-        return 4 + missing_of_name(program, frame, thread) + missing_of_escape(thread);
+        return missing_of_name(program, frame, thread) + missing_of_escape(thread);
     case STEP_OBJECT_KEY:
-        return 8;
-    case STEP_ARRAY_OPEN:
-    case STEP_ARRAY_NEXT:
+        return grammar_step_object_can_end(program, frame) ? 12 : 2;
     case STEP_OBJECT_OPEN:
     case STEP_OBJECT_NEXT:
+    case STEP_ARRAY_OPEN:
+    case STEP_ARRAY_NEXT:
     case STEP_DONE:
         break;
     }
-    return 0;
+    return NEARER;
 }
 
 /* The least that is missing in any thread. */
@@ -179,7 +185,8 @@ static bool take_best_byte(struct grammar_state *state, struct grammar_state *tr
             *byte_out = one;
         }
     }
-    return least != UINT64_MAX && grammar_advance(state, (struct text){.bytes = byte_out, .len = 1});
+    return least != UINT64_MAX &&
+           grammar_advance(state, (struct text){.bytes = byte_out, .len = 1});
 }
 
 size_t grammar_find_end(const struct grammar_state *state, char *buffer, size_t capacity)

@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "base/limits.h"
-#include "grammar/grammar_vocabulary.h"
 #include "grammar/grammar_state.h"
+#include "grammar/grammar_vocabulary.h"
 
 enum {
     KEY_WORDS_MAX = 8 + 5 * 48, /* A thread within 48 frames; deeper ones are not kept. */
@@ -45,12 +45,12 @@ struct grammar_masks {
     uint32_t slot_count;
     int32_t newest;
     int32_t oldest;
-    uint32_t *sum;         /* [words] The union that is handed out. */
-    uint32_t *passing;     /* [words] For threads that are not kept. */
-    struct mask_key key;   /* In work. */
-    struct step_frames frames;           /* The state's, and what a walk adds. */
+    uint32_t *sum;             /* [words] The union that is handed out. */
+    uint32_t *passing;         /* [words] For threads that are not kept. */
+    struct mask_key key;       /* In work. */
+    struct step_frames frames; /* The state's, and what a walk adds. */
     struct step_thread walk_threads[WALK_THREADS_MAX];
-    uint32_t walk_ends[LIMIT_TOKEN_BYTES + 2];  /* Of the threads of each depth. */
+    uint32_t walk_ends[LIMIT_TOKEN_BYTES + 2];   /* Of the threads of each depth. */
     uint32_t walk_frames[LIMIT_TOKEN_BYTES + 2]; /* Frames there were then. */
 };
 
@@ -61,13 +61,31 @@ static void allow(uint32_t *mask, int32_t token)
 
 /* ---- The walk ---- */
 
+/* Steps the threads [begin, end) to those after them, from `end` on; returns how many. */
+static uint32_t step_all(struct grammar_masks *masks, const struct grammar_program *program,
+                         uint32_t begin, uint32_t end, unsigned char byte)
+{
+    struct step_thread *const threads = masks->walk_threads;
+    struct step_set set = {.threads = threads + end, .capacity = WALK_THREADS_MAX - end};
+    if (end - begin == 1 && set.capacity > 0) {
+        threads[end] = threads[begin];
+        const enum step_within within = grammar_step_within(program, &threads[end], byte);
+        if (within != STEP_WITHIN_UNKNOWN) {
+            return within == STEP_WITHIN_TAKEN ? 1 : 0;
+        }
+    }
+    for (uint32_t one = begin; one < end; one++) {
+        grammar_step_byte(program, &masks->frames, &threads[one], byte, &set);
+    }
+    return set.count;
+}
+
 /* Allows the tokens of the trie that the thread takes. */
 static void walk(struct grammar_masks *masks, const struct grammar_program *program,
                  const struct vocabulary_trie *trie, const struct step_thread *thread,
                  uint32_t *mask)
 {
-    struct step_thread *const threads = masks->walk_threads;
-    threads[0] = *thread;
+    masks->walk_threads[0] = *thread;
     masks->walk_ends[0] = 1;
     masks->walk_frames[0] = masks->frames.count;
     const uint32_t frames_before = masks->frames.count;
@@ -76,16 +94,13 @@ static void walk(struct grammar_masks *masks, const struct grammar_program *prog
         const uint32_t depth = node->depth;
         const uint32_t begin = depth == 1 ? 0 : masks->walk_ends[depth - 2];
         const uint32_t end = masks->walk_ends[depth - 1];
-        struct step_set set = {.threads = threads + end, .capacity = WALK_THREADS_MAX - end};
         grammar_step_frames_cut(&masks->frames, masks->walk_frames[depth - 1]);
-        for (uint32_t one = begin; one < end; one++) {
-            grammar_step_byte(program, &masks->frames, &threads[one], node->byte, &set);
-        }
-        if (set.count == 0) {
+        const uint32_t count = step_all(masks, program, begin, end, node->byte);
+        if (count == 0) {
             index = node->skip;
             continue;
         }
-        masks->walk_ends[depth] = end + set.count;
+        masks->walk_ends[depth] = end + count;
         masks->walk_frames[depth] = masks->frames.count;
         if (node->token != 0) {
             allow(mask, node->token);
@@ -183,8 +198,8 @@ static bool write_key(struct mask_key *key, const struct grammar_program *progra
         add_word(key, frame->node);
         add_word(key, (uint32_t)frame->seen);
         add_word(key, (uint32_t)(frame->seen >> 32));
-        const bool counts = (node->kind == PROGRAM_ARRAY && node->count == 0) ||
-                            node->kind == PROGRAM_REPEAT;
+        const bool counts =
+            (node->kind == PROGRAM_ARRAY && node->count == 0) || node->kind == PROGRAM_REPEAT;
         if (counts) {
             add_distances(key, frame->count, node, reach);
         } else {
@@ -215,10 +230,10 @@ static uint32_t *bits_of(struct grammar_masks *masks, int32_t entry)
 static void unlink_age(struct grammar_masks *masks, int32_t entry)
 {
     const struct mask_entry *at = &masks->entries[entry];
-    int32_t *const newer_link = at->newer == NO_ENTRY ? &masks->newest
-                                                      : &masks->entries[at->newer].older;
-    int32_t *const older_link = at->older == NO_ENTRY ? &masks->oldest
-                                                      : &masks->entries[at->older].newer;
+    int32_t *const newer_link =
+        at->newer == NO_ENTRY ? &masks->newest : &masks->entries[at->newer].older;
+    int32_t *const older_link =
+        at->older == NO_ENTRY ? &masks->oldest : &masks->entries[at->older].newer;
     *newer_link = at->older;
     *older_link = at->newer;
 }
@@ -281,8 +296,7 @@ static int32_t claim_entry(struct grammar_masks *masks, uint32_t slot)
 }
 
 /* The mask of one thread, borrowed until the next call. */
-static const uint32_t *find_mask(struct grammar_masks *masks,
-                                 const struct grammar_program *program,
+static const uint32_t *find_mask(struct grammar_masks *masks, const struct grammar_program *program,
                                  const struct step_thread *thread)
 {
     if (!write_key(&masks->key, program, &masks->frames, thread,
@@ -340,8 +354,9 @@ struct grammar_masks *grammar_masks_create(const struct grammar_vocabulary *voca
         return NULL;
     }
     masks->vocabulary = vocabulary;
-    masks->entry_count = (uint32_t)(wanted < 1 ? 1 : wanted > INT32_MAX / 4 ? INT32_MAX / 4
-                                                                           : wanted);
+    masks->entry_count = (uint32_t)(wanted < 1               ? 1
+                                    : wanted > INT32_MAX / 4 ? INT32_MAX / 4
+                                                             : wanted);
     masks->slot_count = 2 * masks->entry_count;
     masks->newest = masks->oldest = NO_ENTRY;
     masks->bits = malloc(masks->entry_count * mask_bytes);

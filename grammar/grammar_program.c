@@ -70,8 +70,7 @@ enum error_code grammar_program_add_text(struct grammar_build *build,
 {
     const struct automaton_text one = {.text = text, .label = GRAMMAR_NONE};
     struct automaton_draft draft;
-    const enum error_code code =
-        automaton_draft_trie(build, &program->automaton, &one, 1, &draft);
+    const enum error_code code = automaton_draft_trie(build, &program->automaton, &one, 1, &draft);
     return code != ERROR_NONE ? code : grammar_program_add_bytes(build, program, &draft, node_out);
 }
 
@@ -273,8 +272,7 @@ static struct needs needs_of_node(const struct grammar_program *program,
     return needs_never;
 }
 
-enum error_code grammar_program_finish(struct grammar_build *build,
-                                       struct grammar_program *program)
+enum error_code grammar_program_finish(struct grammar_build *build, struct grammar_program *program)
 {
     enum error_code code = flatten_all(build, program);
     for (uint32_t node = 0; node < program->node_count; node++) {
@@ -297,8 +295,7 @@ enum error_code grammar_program_finish(struct grammar_build *build,
     }
     if (code == ERROR_NONE && program->nodes[program->root].depth_min == GRAMMAR_NONE) {
         return grammar_build_fail(build, ERROR_INVALID_ARGUMENT,
-                                  "no finite text of at most %d levels matches",
-                                  GRAMMAR_DEPTH_MAX);
+                                  "no finite text of at most %d levels matches", GRAMMAR_DEPTH_MAX);
     }
     return code;
 }

@@ -46,12 +46,23 @@ void grammar_state_reset(struct grammar_state *state)
     state->thread_count = 1;
 }
 
+/* Drops frames that neither the state nor the threads reached so far need. */
+static void make_room(struct grammar_state *state, struct step_thread *threads, uint32_t count)
+{
+    struct step_thread both[2 * STEP_THREADS_MAX];
+    const size_t thread_bytes = sizeof(both[0]);
+    memcpy(both, state->threads, state->thread_count * thread_bytes);
+    memcpy(both + state->thread_count, threads, count * thread_bytes);
+    grammar_step_frames_compact(&state->frames, both, state->thread_count + count);
+    memcpy(state->threads, both, state->thread_count * thread_bytes);
+    memcpy(threads, both + state->thread_count, count * thread_bytes);
+}
+
 bool grammar_advance(struct grammar_state *state, struct text bytes)
 {
     struct step_thread buffers[2][STEP_THREADS_MAX];
-    const struct step_thread *threads = state->threads;
+    struct step_thread *threads = state->threads;
     uint32_t thread_count = state->thread_count;
-    const uint32_t frames_before = state->frames.count;
     for (size_t at = 0; at < bytes.len; at++) {
         struct step_set set = {.threads = buffers[at % 2], .capacity = STEP_THREADS_MAX};
         for (uint32_t index = 0; index < thread_count; index++) {
@@ -59,11 +70,14 @@ bool grammar_advance(struct grammar_state *state, struct text bytes)
                               (unsigned char)bytes.bytes[at], &set);
         }
         if (set.count == 0) {
-            grammar_step_frames_cut(&state->frames, frames_before);
+            grammar_step_frames_compact(&state->frames, state->threads, state->thread_count);
             return false;
         }
         threads = set.threads;
         thread_count = set.count;
+        if (state->frames.count > STEP_FRAMES_MAX / 2) {
+            make_room(state, threads, thread_count);
+        }
     }
     if (bytes.len > 0) {
         memcpy(state->threads, threads, thread_count * sizeof(threads[0]));

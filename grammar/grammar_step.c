@@ -132,11 +132,10 @@ static void start_part(struct stepper *stepper, uint32_t sequence, uint32_t inde
     uint32_t frame = parent;
     if (index + 1 < node->count) {
         frame = grammar_step_frame(
-            stepper->frames,
-            (struct step_frame){.parent = parent,
-                                .node = sequence,
-                                .count = index,
-                                .depth = stepper->frames->frames[parent].depth});
+            stepper->frames, (struct step_frame){.parent = parent,
+                                                 .node = sequence,
+                                                 .count = index,
+                                                 .depth = stepper->frames->frames[parent].depth});
     }
     if (frame != GRAMMAR_NONE) {
         add(stepper,
@@ -162,8 +161,7 @@ static void start_round(struct stepper *stepper, uint32_t repeat, uint32_t count
                                              .count = kept,
                                              .depth = stepper->frames->frames[parent].depth});
     if (frame != GRAMMAR_NONE) {
-        add(stepper,
-            (struct step_thread){.phase = STEP_START, .node = node->child, .frame = frame},
+        add(stepper, (struct step_thread){.phase = STEP_START, .node = node->child, .frame = frame},
             byte_is_left);
     }
 }
@@ -250,9 +248,8 @@ static void step_bytes(struct stepper *stepper, const struct step_thread *thread
     if (at->label == GRAMMAR_NONE) {
         grammar_step_finish(stepper, thread->frame, true);
     } else {
-        add_pending(stepper, (struct step_thread){.phase = STEP_START,
-                                                  .node = at->label,
-                                                  .frame = thread->frame});
+        add_pending(stepper, (struct step_thread){
+                                 .phase = STEP_START, .node = at->label, .frame = thread->frame});
     }
 }
 
@@ -421,9 +418,8 @@ static void step_start(struct stepper *stepper, const struct step_thread *thread
         add_pending(stepper, at_bytes(program, thread->node, thread->frame));
         return;
     case PROGRAM_JSON:
-        add_pending(stepper, (struct step_thread){.phase = STEP_VALUE,
-                                                  .node = node->child,
-                                                  .frame = thread->frame});
+        add_pending(stepper, (struct step_thread){
+                                 .phase = STEP_VALUE, .node = node->child, .frame = thread->frame});
         return;
     case PROGRAM_STRING:
     case PROGRAM_ARRAY:

@@ -94,6 +94,16 @@ void grammar_step_byte(const struct grammar_program *program, struct step_frames
                        const struct step_thread *thread, unsigned char byte,
                        struct step_set *set_out);
 
+/* The same for the most frequent case, in place: within a text or the body of a string, by a byte
+ * that stays there. */
+enum step_within {
+    STEP_WITHIN_TAKEN,   /* *thread is what it became, its only one. */
+    STEP_WITHIN_REFUSED, /* The byte does not fit. */
+    STEP_WITHIN_UNKNOWN, /* Another case: ask grammar_step_byte. */
+};
+enum step_within grammar_step_within(const struct grammar_program *program,
+                                     struct step_thread *thread, unsigned char byte);
+
 /* Whether the text may end at this thread. */
 bool grammar_step_is_complete(const struct grammar_program *program, struct step_frames *frames,
                               const struct step_thread *thread);

@@ -82,8 +82,8 @@ bool grammar_step_object_name(const struct grammar_program *program, struct step
     struct step_frame frame = frames->frames[thread->frame];
     const struct program_node *node = &program->nodes[frame.node];
     const struct automaton_state *at = &program->automaton.states[thread->state];
-    *next_out = (struct step_thread){
-        .phase = STEP_COLON, .frame = thread->frame, .node = node->child};
+    *next_out =
+        (struct step_thread){.phase = STEP_COLON, .frame = thread->frame, .node = node->child};
     if (thread->state < AUTOMATON_UTF8_STATES || !at->accepting) {
         return at->utf8 == AUTOMATON_UTF8_START && others_are_allowed(program, &frame);
     }
@@ -92,8 +92,8 @@ bool grammar_step_object_name(const struct grammar_program *program, struct step
         return false;
     }
     const struct program_property *property = &program->properties[node->first + at->label];
-    frame.seen = node->ordered ? property->position + UINT64_C(1)
-                               : frame.seen | UINT64_C(1) << at->label;
+    frame.seen =
+        node->ordered ? property->position + UINT64_C(1) : frame.seen | UINT64_C(1) << at->label;
     next_out->frame = grammar_step_frame(frames, frame);
     next_out->node = property->node;
     return next_out->frame != GRAMMAR_NONE;

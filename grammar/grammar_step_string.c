@@ -1,11 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * grammar/grammar_step_string.c - JSON strings: escapes are decoded, content is what they stand for.
+ * grammar/grammar_step_string.c - JSON strings: escapes are decoded, content is what they stand
+ * for.
  *
  * An escape is followed only as long as some character that it can still become fits the content,
  * so that no escape is a dead end. Thread: that of the state. */
 #include "grammar/grammar_step_internal.h"
 #include "grammar/utf8_ranges.h"
+
+/* Counts a byte of a string; false: the limits leave no room to end after it. */
+static bool count_byte(const struct program_node *node, const struct automaton_state *state,
+                       struct step_thread *thread, unsigned char byte)
+{
+    const bool begins = (byte & 0xc0) != 0x80;
+    if (begins && (node->max != GRAMMAR_NONE || thread->count < node->min)) {
+        thread->count++;
+    }
+    return node->max == GRAMMAR_NONE || thread->count + (uint64_t)state->distance <= node->max;
+}
 
 /* Gives the content one byte; false: it does not fit. */
 static bool take_content(const struct stepper *stepper, struct step_thread *thread,
@@ -28,12 +40,7 @@ static bool take_content(const struct stepper *stepper, struct step_thread *thre
         return false;
     }
     thread->state = state;
-    const bool begins = (byte & 0xc0) != 0x80;
-    if (begins && (node->max != GRAMMAR_NONE || thread->count < node->min)) {
-        thread->count++;
-    }
-    return node->max == GRAMMAR_NONE ||
-           thread->count + (uint64_t)automaton->states[state].distance <= node->max;
+    return count_byte(node, &automaton->states[state], thread, byte);
 }
 
 static bool take_point(const struct stepper *stepper, struct step_thread *thread, uint32_t point)
@@ -110,9 +117,8 @@ static void emit_point(struct stepper *stepper, struct step_thread thread, uint3
 
 static void take_escape(struct stepper *stepper, struct step_thread thread)
 {
-    static const unsigned char escapes[][2] = {{'"', '"'},   {'\\', '\\'}, {'/', '/'},
-                                               {'b', '\b'},  {'f', '\f'},  {'n', '\n'},
-                                               {'r', '\r'},  {'t', '\t'}};
+    static const unsigned char escapes[][2] = {{'"', '"'},  {'\\', '\\'}, {'/', '/'},  {'b', '\b'},
+                                               {'f', '\f'}, {'n', '\n'},  {'r', '\r'}, {'t', '\t'}};
     for (size_t index = 0; index < sizeof(escapes) / sizeof(escapes[0]); index++) {
         if (escapes[index][0] == stepper->byte) {
             emit_point(stepper, thread, escapes[index][1]);
@@ -207,6 +213,31 @@ static void take_body(struct stepper *stepper, const struct step_thread *thread)
     } else if (byte >= 0x20 && take_content(stepper, &next, byte)) {
         grammar_step_emit(stepper, next);
     }
+}
+
+enum step_within grammar_step_within(const struct grammar_program *program,
+                                     struct step_thread *thread, unsigned char byte)
+{
+    const struct automaton *automaton = &program->automaton;
+    const struct automaton_state *from = &automaton->states[thread->state];
+    const bool in_body = thread->phase == STEP_STRING && thread->lex == STEP_LEX_BODY &&
+                         byte >= 0x20 && byte != '"' && byte != '\\';
+    /* What may end here goes on in other ways too, but not at the very end. */
+    const bool in_bytes =
+        thread->phase == STEP_BYTES &&
+        (!from->accepting || (thread->frame == STEP_BOTTOM && from->label == GRAMMAR_NONE));
+    if (!in_body && !in_bytes) {
+        return STEP_WITHIN_UNKNOWN;
+    }
+    const uint32_t state = automaton_next(automaton, thread->state, byte);
+    if (state == GRAMMAR_NONE) {
+        return STEP_WITHIN_REFUSED;
+    }
+    thread->state = state;
+    return in_bytes || count_byte(&program->nodes[thread->node], &automaton->states[state], thread,
+                                  byte)
+               ? STEP_WITHIN_TAKEN
+               : STEP_WITHIN_REFUSED;
 }
 
 void grammar_step_string(struct stepper *stepper, const struct step_thread *thread)

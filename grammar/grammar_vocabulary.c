@@ -101,8 +101,9 @@ static uint32_t classify(struct grammar_vocabulary *vocabulary, struct grammar_s
         const uint32_t token = (uint32_t)tokens[index].token;
         if (thread.phase == STEP_STRING) {
             vocabulary->inside_mask[token / 32] |= UINT32_C(1) << (token % 32);
+            const uint32_t begun = thread.lex != STEP_LEX_BODY ? 1 : 0; /* An escape. */
             vocabulary->inside[vocabulary->inside_count++] = (struct vocabulary_inside){
-                .token = tokens[index].token, .points = thread.count};
+                .token = tokens[index].token, .points = thread.count + begun};
         } else if (thread.phase == STEP_DONE) {
             tokens[leaving++] = tokens[index];
         }

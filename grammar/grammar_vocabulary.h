@@ -29,11 +29,11 @@ struct vocabulary_inside {
 
 struct grammar_vocabulary {
     uint32_t row_count;
-    uint32_t words;         /* Of a mask. */
-    uint32_t length_max;    /* Bytes of the longest token. */
+    uint32_t words;      /* Of a mask. */
+    uint32_t length_max; /* Bytes of the longest token. */
     struct vocabulary_trie all;
-    struct vocabulary_trie leaving; /* Tokens that close a string they begin in. */
-    uint32_t *inside_mask;          /* [words] Those that stay. */
+    struct vocabulary_trie leaving;   /* Tokens that close a string they begin in. */
+    uint32_t *inside_mask;            /* [words] Those that stay. */
     struct vocabulary_inside *inside; /* [inside_count] The same, most code points first. */
     uint32_t inside_count;
 };

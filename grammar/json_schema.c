@@ -44,7 +44,7 @@ void json_schema_look_at(struct json_schema_compiler *compiler, uint32_t value)
 enum error_code json_schema_expect(struct json_schema_compiler *compiler, uint32_t value,
                                    enum json_tree_type type)
 {
-    static const char *const names[] = {"null",     "false",     "true",     "a number",
+    static const char *const names[] = {"null",     "false",    "true",     "a number",
                                         "a string", "an array", "an object"};
     json_schema_look_at(compiler, value);
     if (compiler->tree.values[value].type == type) {
@@ -87,9 +87,8 @@ static enum error_code add_task(struct json_schema_compiler *compiler, uint32_t 
     if (code != ERROR_NONE) {
         return code;
     }
-    compiler->tasks =
-        grammar_build_grow(compiler->build, compiler->tasks, compiler->task_count,
-                           &compiler->task_capacity, sizeof(compiler->tasks[0]));
+    compiler->tasks = grammar_build_grow(compiler->build, compiler->tasks, compiler->task_count,
+                                         &compiler->task_capacity, sizeof(compiler->tasks[0]));
     if (compiler->tasks == NULL) {
         return ERROR_INVALID_ARGUMENT;
     }
@@ -146,9 +145,8 @@ enum error_code json_schema_words(struct json_schema_compiler *compiler, enum js
             {{"false", 5}, GRAMMAR_NONE}, {{"true", 4}, GRAMMAR_NONE}, {{"null", 4}, GRAMMAR_NONE}};
         struct automaton_draft draft;
         const bool null = type == JSON_TREE_NULL;
-        enum error_code code =
-            automaton_draft_trie(compiler->build, &compiler->program->automaton,
-                                 null ? words + 2 : words, null ? 1 : 2, &draft);
+        enum error_code code = automaton_draft_trie(compiler->build, &compiler->program->automaton,
+                                                    null ? words + 2 : words, null ? 1 : 2, &draft);
         if (code == ERROR_NONE) {
             code = grammar_program_add_bytes(compiler->build, compiler->program, &draft, node_out);
         }
@@ -304,8 +302,7 @@ static enum error_code compile_reference(struct json_schema_compiler *compiler, 
                                          const struct json_schema_keywords *keywords)
 {
     const uint32_t value = keywords->values[KEYWORD_REF];
-    enum error_code code =
-        allow_only(compiler, keywords, UINT32_C(1) << KEYWORD_REF, "$ref");
+    enum error_code code = allow_only(compiler, keywords, UINT32_C(1) << KEYWORD_REF, "$ref");
     if (code == ERROR_NONE) {
         code = json_schema_expect(compiler, value, JSON_TREE_STRING);
     }
@@ -332,8 +329,7 @@ static enum error_code compile_any_of(struct json_schema_compiler *compiler, uin
 {
     const struct json_tree_value *values = compiler->tree.values;
     const uint32_t value = keywords->values[KEYWORD_ANY_OF];
-    enum error_code code =
-        allow_only(compiler, keywords, UINT32_C(1) << KEYWORD_ANY_OF, "anyOf");
+    enum error_code code = allow_only(compiler, keywords, UINT32_C(1) << KEYWORD_ANY_OF, "anyOf");
     if (code == ERROR_NONE) {
         code = json_schema_expect(compiler, value, JSON_TREE_ARRAY);
     }
@@ -378,8 +374,8 @@ static enum error_code compile_constants(struct json_schema_compiler *compiler, 
         return code;
     }
     uint32_t count = 1;
-    uint32_t *constants = grammar_build_alloc(compiler->build, values[value].count + (size_t)1,
-                                              sizeof(uint32_t));
+    uint32_t *constants =
+        grammar_build_alloc(compiler->build, values[value].count + (size_t)1, sizeof(uint32_t));
     if (constants == NULL) {
         return ERROR_INVALID_ARGUMENT;
     }
@@ -488,8 +484,7 @@ enum error_code json_schema_compile(struct grammar_build *build, struct grammar_
                                     struct text schema, struct json_schema_options options,
                                     uint32_t *node_out)
 {
-    struct json_schema_compiler compiler = {
-        .build = build, .program = program, .options = options};
+    struct json_schema_compiler compiler = {.build = build, .program = program, .options = options};
     enum error_code code = json_tree_parse(build, schema, &compiler.tree);
     if (code != ERROR_NONE) {
         return code;
@@ -513,6 +508,6 @@ enum error_code json_schema_any_object(struct grammar_build *build, struct gramm
     struct json_schema_compiler compiler = {.build = build, .program = program};
     uint32_t any;
     const enum error_code code = json_schema_any(&compiler, &any);
-    return code != ERROR_NONE ? code : json_schema_container_build(&compiler, NULL, 0, any,
-                                                                   node_out);
+    return code != ERROR_NONE ? code
+                              : json_schema_container_build(&compiler, NULL, 0, any, node_out);
 }

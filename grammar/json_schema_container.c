@@ -46,8 +46,7 @@ static enum error_code add_names(struct json_schema_compiler *compiler,
                                  const struct json_schema_member *members, uint32_t count,
                                  uint32_t *start_out)
 {
-    struct automaton_text *texts =
-        grammar_build_alloc(compiler->build, count, sizeof(texts[0]));
+    struct automaton_text *texts = grammar_build_alloc(compiler->build, count, sizeof(texts[0]));
     if (texts == NULL) {
         return ERROR_INVALID_ARGUMENT;
     }
@@ -56,8 +55,7 @@ static enum error_code add_names(struct json_schema_compiler *compiler,
     }
     struct automaton *pool = &compiler->program->automaton;
     struct automaton_draft draft;
-    const enum error_code code =
-        automaton_draft_trie(compiler->build, pool, texts, count, &draft);
+    const enum error_code code = automaton_draft_trie(compiler->build, pool, texts, count, &draft);
     if (code != ERROR_NONE) {
         return code;
     }
@@ -133,8 +131,7 @@ static enum error_code read_required(struct json_schema_compiler *compiler, uint
             return code;
         }
         uint32_t position = 0;
-        uint32_t property =
-            properties != GRAMMAR_NONE ? values[properties].first : GRAMMAR_NONE;
+        uint32_t property = properties != GRAMMAR_NONE ? values[properties].first : GRAMMAR_NONE;
         while (property != GRAMMAR_NONE && !text_equals(values[property].key, values[child].text)) {
             property = values[property].next;
             position++;
@@ -182,8 +179,8 @@ enum error_code json_schema_container_object(struct json_schema_compiler *compil
     enum error_code code = ERROR_NONE;
     if (properties != GRAMMAR_NONE) {
         code = json_schema_expect(compiler, properties, JSON_TREE_OBJECT);
-        members = grammar_build_alloc(compiler->build, values[properties].count,
-                                      sizeof(members[0]));
+        members =
+            grammar_build_alloc(compiler->build, values[properties].count, sizeof(members[0]));
         if (members == NULL) {
             return ERROR_INVALID_ARGUMENT;
         }

@@ -9,26 +9,26 @@
 #include "grammar/number.h"
 
 /* The keywords that say something, in no order; annotations are not among them. */
-#define JSON_SCHEMA_KEYWORDS(X)                                                             \
-    X(TYPE, "type")                                                                         \
-    X(ENUM, "enum")                                                                         \
-    X(CONST, "const")                                                                       \
-    X(ANY_OF, "anyOf")                                                                      \
-    X(REF, "$ref")                                                                          \
-    X(PROPERTIES, "properties")                                                             \
-    X(REQUIRED, "required")                                                                 \
-    X(ADDITIONAL, "additionalProperties")                                                   \
-    X(ITEMS, "items")                                                                       \
-    X(MIN_ITEMS, "minItems")                                                                \
-    X(MAX_ITEMS, "maxItems")                                                                \
-    X(MIN_LENGTH, "minLength")                                                              \
-    X(MAX_LENGTH, "maxLength")                                                              \
-    X(PATTERN, "pattern")                                                                   \
-    X(FORMAT, "format")                                                                     \
-    X(MINIMUM, "minimum")                                                                   \
-    X(MAXIMUM, "maximum")                                                                   \
-    X(EXCLUSIVE_MINIMUM, "exclusiveMinimum")                                                \
-    X(EXCLUSIVE_MAXIMUM, "exclusiveMaximum")                                                \
+#define JSON_SCHEMA_KEYWORDS(X)                                                                    \
+    X(TYPE, "type")                                                                                \
+    X(ENUM, "enum")                                                                                \
+    X(CONST, "const")                                                                              \
+    X(ANY_OF, "anyOf")                                                                             \
+    X(REF, "$ref")                                                                                 \
+    X(PROPERTIES, "properties")                                                                    \
+    X(REQUIRED, "required")                                                                        \
+    X(ADDITIONAL, "additionalProperties")                                                          \
+    X(ITEMS, "items")                                                                              \
+    X(MIN_ITEMS, "minItems")                                                                       \
+    X(MAX_ITEMS, "maxItems")                                                                       \
+    X(MIN_LENGTH, "minLength")                                                                     \
+    X(MAX_LENGTH, "maxLength")                                                                     \
+    X(PATTERN, "pattern")                                                                          \
+    X(FORMAT, "format")                                                                            \
+    X(MINIMUM, "minimum")                                                                          \
+    X(MAXIMUM, "maximum")                                                                          \
+    X(EXCLUSIVE_MINIMUM, "exclusiveMinimum")                                                       \
+    X(EXCLUSIVE_MAXIMUM, "exclusiveMaximum")                                                       \
     X(MULTIPLE_OF, "multipleOf")
 
 enum json_schema_keyword {
@@ -150,9 +150,9 @@ enum json_schema_type {
 
 /* ---- json_schema_container.c ---- */
 
-WARN_UNUSED enum error_code
-json_schema_container_array(struct json_schema_compiler *compiler,
-                            const struct json_schema_keywords *keywords, uint32_t *node_out);
+WARN_UNUSED enum error_code json_schema_container_array(struct json_schema_compiler *compiler,
+                                                        const struct json_schema_keywords *keywords,
+                                                        uint32_t *node_out);
 WARN_UNUSED enum error_code
 json_schema_container_object(struct json_schema_compiler *compiler,
                              const struct json_schema_keywords *keywords, uint32_t *node_out);

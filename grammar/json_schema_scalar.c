@@ -15,8 +15,7 @@
 static enum error_code add_string_node(struct json_schema_compiler *compiler, uint32_t start,
                                        uint32_t min, uint32_t max, uint32_t *node_out)
 {
-    struct program_node node = {
-        .kind = PROGRAM_STRING, .start = start, .min = min, .max = max};
+    struct program_node node = {.kind = PROGRAM_STRING, .start = start, .min = min, .max = max};
     if (start == GRAMMAR_NONE) {
         node = (struct program_node){.kind = PROGRAM_CHOICE}; /* Nothing matches. */
     }
@@ -65,9 +64,8 @@ static enum error_code draft_string(struct json_schema_compiler *compiler,
 
 /* As draft_string, of at least length_min code points, in the pool; or what was built before. */
 static enum error_code find_string(struct json_schema_compiler *compiler,
-                                   const struct json_schema_keywords *keywords,
-                                   struct text pattern, struct text format, uint32_t length_min,
-                                   uint32_t *start_out)
+                                   const struct json_schema_keywords *keywords, struct text pattern,
+                                   struct text format, uint32_t length_min, uint32_t *start_out)
 {
     for (uint32_t index = 0; index < compiler->string_count; index++) {
         const struct json_schema_memo *memo = &compiler->strings[index];
@@ -200,9 +198,9 @@ static enum error_code read_limits(struct json_schema_compiler *compiler,
                                    struct number_limits *limits)
 {
     struct number_bound bounds[5] = {{0}};
-    static const enum json_schema_keyword names[] = {
-        KEYWORD_MINIMUM, KEYWORD_EXCLUSIVE_MINIMUM, KEYWORD_MAXIMUM, KEYWORD_EXCLUSIVE_MAXIMUM,
-        KEYWORD_MULTIPLE_OF};
+    static const enum json_schema_keyword names[] = {KEYWORD_MINIMUM, KEYWORD_EXCLUSIVE_MINIMUM,
+                                                     KEYWORD_MAXIMUM, KEYWORD_EXCLUSIVE_MAXIMUM,
+                                                     KEYWORD_MULTIPLE_OF};
     for (size_t index = 0; index < 5; index++) {
         const bool exclusive = index == 1 || index == 3;
         const enum error_code code =
@@ -215,8 +213,7 @@ static enum error_code read_limits(struct json_schema_compiler *compiler,
     limits->high = stricter(bounds[2], bounds[3], -1);
     limits->has_multiple = bounds[4].present;
     limits->multiple = bounds[4].value;
-    if (limits->has_multiple &&
-        (bounds[4].value.negative || decimal_is_zero(&bounds[4].value))) {
+    if (limits->has_multiple && (bounds[4].value.negative || decimal_is_zero(&bounds[4].value))) {
         return grammar_build_fail(compiler->build, ERROR_INVALID_ARGUMENT,
                                   "expected a number above 0");
     }
@@ -376,9 +373,9 @@ static enum error_code add_tries(struct json_schema_compiler *compiler, struct c
     enum error_code code = ERROR_NONE;
     if (constants->string_count > 0) {
         uint32_t start = GRAMMAR_NONE;
-        code = automaton_draft_trie(compiler->build, pool, constants->strings,
-                                    sort_texts(constants->strings, constants->string_count),
-                                    &draft);
+        code =
+            automaton_draft_trie(compiler->build, pool, constants->strings,
+                                 sort_texts(constants->strings, constants->string_count), &draft);
         if (code == ERROR_NONE) {
             code = automaton_append(compiler->build, pool, &draft.automaton, &start);
         }

@@ -170,8 +170,7 @@ static enum error_code take_number(struct parser *parser, struct text *text_out)
             return refuse(parser, "a bad number");
         }
     }
-    *text_out =
-        (struct text){.bytes = parser->text.bytes + begin, .len = parser->at - begin};
+    *text_out = (struct text){.bytes = parser->text.bytes + begin, .len = parser->at - begin};
     return ERROR_NONE;
 }
 
@@ -240,10 +239,8 @@ static enum error_code link_value(struct parser *parser, struct json_tree_value 
 /* Takes a value, of a container only the bracket: it is then the open one. */
 static enum error_code take_value(struct parser *parser, struct text key)
 {
-    struct json_tree_value value = {.parent = parser->container,
-                                    .first = GRAMMAR_NONE,
-                                    .next = GRAMMAR_NONE,
-                                    .key = key};
+    struct json_tree_value value = {
+        .parent = parser->container, .first = GRAMMAR_NONE, .next = GRAMMAR_NONE, .key = key};
     const int byte = next_byte(parser);
     if (byte != '{' && byte != '[') {
         const enum error_code code = take_scalar(parser, &value);

@@ -23,11 +23,11 @@ enum json_tree_type {
 
 struct json_tree_value {
     enum json_tree_type type;
-    uint32_t parent; /* GRAMMAR_NONE: the root. */
-    uint32_t first;  /* Child; GRAMMAR_NONE: none. */
-    uint32_t next;   /* Sibling; GRAMMAR_NONE: none. */
-    uint32_t count;  /* Children. */
-    struct text key; /* Of a member: decoded. */
+    uint32_t parent;  /* GRAMMAR_NONE: the root. */
+    uint32_t first;   /* Child; GRAMMAR_NONE: none. */
+    uint32_t next;    /* Sibling; GRAMMAR_NONE: none. */
+    uint32_t count;   /* Children. */
+    struct text key;  /* Of a member: decoded. */
     struct text text; /* STRING: decoded. NUMBER: as written. */
 };
 

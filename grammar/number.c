@@ -28,11 +28,11 @@ enum part {
 struct reading {
     enum part part;
     bool negative;
-    enum order low;      /* Against the smallest magnitude allowed, */
-    enum order high;     /* and the largest. */
-    uint32_t digits;     /* Read in all. */
-    uint32_t fraction;   /* Of these after the point; 0 when nothing depends on it. */
-    uint32_t remainder;  /* Of the digits as an integer. */
+    enum order low;     /* Against the smallest magnitude allowed, */
+    enum order high;    /* and the largest. */
+    uint32_t digits;    /* Read in all. */
+    uint32_t fraction;  /* Of these after the point; 0 when nothing depends on it. */
+    uint32_t remainder; /* Of the digits as an integer. */
 };
 
 /* The bounds of a magnitude; absent when there is none. */
@@ -183,18 +183,15 @@ static enum error_code add_whole_digit(struct number_builder *builder, uint32_t 
     const struct magnitudes *bounds = bounds_of(builder, &reading);
     const bool first = reading.part != PART_WHOLE;
     const uint32_t index = first ? 0 : reading.digits;
-    reading.low =
-        compare_whole(first ? ORDER_EQUAL : reading.low, &bounds->low, index, digit);
-    reading.high =
-        compare_whole(first ? ORDER_EQUAL : reading.high, &bounds->high, index, digit);
+    reading.low = compare_whole(first ? ORDER_EQUAL : reading.low, &bounds->low, index, digit);
+    reading.high = compare_whole(first ? ORDER_EQUAL : reading.high, &bounds->high, index, digit);
     reading.part = first && digit == 0 ? PART_ZERO : PART_WHOLE;
     reading.digits++;
     if (bounds->high.present && reading.high == ORDER_GREATER &&
         reading.digits >= bounds->high.value.whole_count) {
         return ERROR_NONE; /* Too large, whatever follows. */
     }
-    reading.remainder =
-        (uint32_t)(((uint64_t)reading.remainder * 10 + digit) % builder->modulus);
+    reading.remainder = (uint32_t)(((uint64_t)reading.remainder * 10 + digit) % builder->modulus);
     return add_edge(builder, state, (char)('0' + digit), reading);
 }
 
@@ -223,8 +220,7 @@ static enum error_code expand_start(struct number_builder *builder, uint32_t sta
 {
     enum error_code code = ERROR_NONE;
     if (reading.part == PART_START && !builder->negative.empty) {
-        code = add_edge(builder, state, '-',
-                        (struct reading){.part = PART_SIGN, .negative = true});
+        code = add_edge(builder, state, '-', (struct reading){.part = PART_SIGN, .negative = true});
     }
     const bool empty =
         reading.part == PART_START ? builder->positive.empty : builder->negative.empty;
@@ -332,8 +328,7 @@ enum error_code number_compile(struct grammar_build *build, const struct number_
 {
     if (!limits->low.present && !limits->high.present && !limits->has_multiple) {
         const struct text integer = TEXT("-?(0|[1-9]\\d{0,18})");
-        const struct text number =
-            TEXT("-?(0|[1-9]\\d{0,18})(\\.\\d{1,19})?([eE][+-]?\\d{1,2})?");
+        const struct text number = TEXT("-?(0|[1-9]\\d{0,18})(\\.\\d{1,19})?([eE][+-]?\\d{1,2})?");
         return regex_compile(build, limits->integer ? integer : number, REGEX_MATCH_WHOLE,
                              draft_out);
     }

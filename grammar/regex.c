@@ -155,8 +155,7 @@ static enum error_code decide_accepting(struct construction *construction, uint3
         follow(construction, set.nodes, set.count, where | AT_END, &absorbed);
     bool accepting = false;
     for (uint32_t index = 0; index < construction->found_count; index++) {
-        accepting =
-            accepting || nfa->nodes[construction->found[index]].kind == REGEX_NFA_MATCH;
+        accepting = accepting || nfa->nodes[construction->found[index]].kind == REGEX_NFA_MATCH;
     }
     construction->draft->automaton.states[state].accepting = accepting;
     return code;

@@ -36,9 +36,9 @@ static enum error_code add_node(struct builder *builder, struct regex_nfa_node n
 static enum error_code add_split(struct builder *builder, uint32_t next, uint32_t other,
                                  uint32_t *node_out)
 {
-    return add_node(
-        builder, (struct regex_nfa_node){.kind = REGEX_NFA_SPLIT, .next = next, .other = other},
-        node_out);
+    return add_node(builder,
+                    (struct regex_nfa_node){.kind = REGEX_NFA_SPLIT, .next = next, .other = other},
+                    node_out);
 }
 
 /* A node for a range of bytes, or one of this class (from `begin` on) that does the same: the
@@ -100,10 +100,10 @@ static enum error_code add_class(struct builder *builder, const struct utf8_rang
         return ERROR_NONE;
     }
     /* A range that no byte is in. */
-    return add_node(builder,
-                    (struct regex_nfa_node){
-                        .kind = REGEX_NFA_RANGE, .low = 1, .high = 0, .next = next},
-                    start_out);
+    return add_node(
+        builder,
+        (struct regex_nfa_node){.kind = REGEX_NFA_RANGE, .low = 1, .high = 0, .next = next},
+        start_out);
 }
 
 static enum error_code add_tree(struct builder *builder, uint32_t node, uint32_t next,
@@ -210,11 +210,11 @@ static enum error_code add_tree(struct builder *builder, uint32_t node, uint32_t
         return add_repeat(builder, at, next, start_out);
     case REGEX_BEGIN:
     case REGEX_END:
-        return add_node(
-            builder,
-            (struct regex_nfa_node){
-                .kind = at->kind == REGEX_BEGIN ? REGEX_NFA_BEGIN : REGEX_NFA_END, .next = next},
-            start_out);
+        return add_node(builder,
+                        (struct regex_nfa_node){.kind = at->kind == REGEX_BEGIN ? REGEX_NFA_BEGIN
+                                                                                : REGEX_NFA_END,
+                                                .next = next},
+                        start_out);
     }
     return ERROR_INVALID_ARGUMENT;
 }

@@ -249,10 +249,9 @@ static enum error_code take_escaped_point(struct parser *parser, uint32_t *point
         parser->at += braced ? 1 : 0;
         return take_hex(parser, braced ? 0 : letter == 'x' ? 2 : 4, point_out);
     }
-    const bool punctuation = (letter >= 0x21 && letter <= 0x2f) ||
-                             (letter >= 0x3a && letter <= 0x40) ||
-                             (letter >= 0x5b && letter <= 0x60 && letter != '_') ||
-                             (letter >= 0x7b && letter <= 0x7e);
+    const bool punctuation =
+        (letter >= 0x21 && letter <= 0x2f) || (letter >= 0x3a && letter <= 0x40) ||
+        (letter >= 0x5b && letter <= 0x60 && letter != '_') || (letter >= 0x7b && letter <= 0x7e);
     if (!punctuation) {
         return refuse(parser, letter < 0 ? "a backslash at the end" : "an unsupported escape");
     }
@@ -262,8 +261,7 @@ static enum error_code take_escaped_point(struct parser *parser, uint32_t *point
 }
 
 /* Takes one character of a class; *single_out is false when it was a shorthand, now added. */
-static enum error_code take_class_item(struct parser *parser, uint32_t *point_out,
-                                       bool *single_out)
+static enum error_code take_class_item(struct parser *parser, uint32_t *point_out, bool *single_out)
 {
     *single_out = true;
     if (next_byte(parser) < 0) {
@@ -362,9 +360,10 @@ static enum error_code take_group_head(struct parser *parser)
     const size_t head = starts_with(parser, "?P<") ? 3 : starts_with(parser, "?<") ? 2 : 0;
     parser->at += head;
     const size_t begin = parser->at;
-    while (head > 0 && next_byte(parser) > 0 && (next_byte(parser) == '_' ||
-           ((next_byte(parser) | 0x20) >= 'a' && (next_byte(parser) | 0x20) <= 'z') ||
-           (next_byte(parser) >= '0' && next_byte(parser) <= '9'))) {
+    while (head > 0 && next_byte(parser) > 0 &&
+           (next_byte(parser) == '_' ||
+            ((next_byte(parser) | 0x20) >= 'a' && (next_byte(parser) | 0x20) <= 'z') ||
+            (next_byte(parser) >= '0' && next_byte(parser) <= '9'))) {
         parser->at++;
     }
     if (parser->at == begin || next_byte(parser) != '>') {
@@ -427,10 +426,10 @@ static enum error_code take_atom(struct parser *parser, uint32_t *node_out)
     case '$': {
         const bool is_begin = next_byte(parser) == '^';
         parser->at++;
-        return add_node(parser,
-                        (struct regex_node){.kind = is_begin ? REGEX_BEGIN : REGEX_END,
-                                            .first = GRAMMAR_NONE},
-                        node_out);
+        return add_node(
+            parser,
+            (struct regex_node){.kind = is_begin ? REGEX_BEGIN : REGEX_END, .first = GRAMMAR_NONE},
+            node_out);
     }
     case '*':
     case '+':
@@ -526,8 +525,7 @@ static enum error_code take_repeat(struct parser *parser, uint32_t atom, uint32_
         return refuse(parser, "a repetition of a repetition");
     }
     return add_node(
-        parser,
-        (struct regex_node){.kind = REGEX_REPEAT, .first = atom, .min = min, .max = max},
+        parser, (struct regex_node){.kind = REGEX_REPEAT, .first = atom, .min = min, .max = max},
         node_out);
 }
 
@@ -546,8 +544,7 @@ static enum error_code take_sequence(struct parser *parser, uint32_t *node_out)
         }
         append(parser, &siblings, repeat);
     }
-    return add_node(parser,
-                    (struct regex_node){.kind = REGEX_SEQUENCE, .first = siblings.first},
+    return add_node(parser, (struct regex_node){.kind = REGEX_SEQUENCE, .first = siblings.first},
                     node_out);
 }
 
@@ -570,9 +567,8 @@ static enum error_code take_alternatives(struct parser *parser, uint32_t *node_o
         *node_out = siblings.first;
         return ERROR_NONE;
     }
-    return add_node(parser,
-                    (struct regex_node){.kind = REGEX_ALTERNATIVES, .first = siblings.first},
-                    node_out);
+    return add_node(
+        parser, (struct regex_node){.kind = REGEX_ALTERNATIVES, .first = siblings.first}, node_out);
 }
 
 enum error_code regex_tree_parse(struct grammar_build *build, struct text pattern,
@@ -581,8 +577,7 @@ enum error_code regex_tree_parse(struct grammar_build *build, struct text patter
     *tree_out = (struct regex_tree){0};
     struct parser parser = {.build = build, .tree = tree_out, .text = pattern};
     if (!utf8_is_valid(pattern)) {
-        return grammar_build_fail(build, ERROR_INVALID_ARGUMENT,
-                                  "regular expression: not UTF-8");
+        return grammar_build_fail(build, ERROR_INVALID_ARGUMENT, "regular expression: not UTF-8");
     }
     const enum error_code code = take_alternatives(&parser, &tree_out->root);
     if (code != ERROR_NONE) {

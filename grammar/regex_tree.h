@@ -17,12 +17,12 @@
 #include "grammar/utf8_ranges.h"
 
 enum regex_kind {
-    REGEX_CLASS,       /* One of the ranges [range_begin, + range_count). */
-    REGEX_SEQUENCE,    /* All children, one after another; none: the empty text. */
+    REGEX_CLASS,    /* One of the ranges [range_begin, + range_count). */
+    REGEX_SEQUENCE, /* All children, one after another; none: the empty text. */
     REGEX_ALTERNATIVES,
-    REGEX_REPEAT,      /* The one child, min to max times; GRAMMAR_NONE: any number. */
-    REGEX_BEGIN,       /* ^ */
-    REGEX_END,         /* $ */
+    REGEX_REPEAT, /* The one child, min to max times; GRAMMAR_NONE: any number. */
+    REGEX_BEGIN,  /* ^ */
+    REGEX_END,    /* $ */
 };
 
 struct regex_node {

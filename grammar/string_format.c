@@ -10,12 +10,12 @@
 #include "grammar/grammar_build.h"
 
 #define YEAR "(\\d{3}[1-9]|\\d\\d[1-9]\\d|\\d[1-9]\\d\\d|[1-9]\\d{3})"
-#define LEAP_YEAR                                    \
-    "(\\d\\d(0[48]|[2468][048]|[13579][26])"         \
+#define LEAP_YEAR                                                                                  \
+    "(\\d\\d(0[48]|[2468][048]|[13579][26])"                                                       \
     "|(0[48]|[2468][048]|[13579][26])00)"
-#define DAY                                          \
-    "((0[13578]|1[02])-(0[1-9]|[12]\\d|3[01])"       \
-    "|(0[469]|11)-(0[1-9]|[12]\\d|30)"               \
+#define DAY                                                                                        \
+    "((0[13578]|1[02])-(0[1-9]|[12]\\d|3[01])"                                                     \
+    "|(0[469]|11)-(0[1-9]|[12]\\d|30)"                                                             \
     "|02-(0[1-9]|1\\d|2[0-8]))"
 #define DATE "(" YEAR "-" DAY "|" LEAP_YEAR "-02-29)"
 #define HOUR "([01]\\d|2[0-3])"
@@ -28,9 +28,8 @@
 #define DAYS "\\d{1,9}D"
 #define MONTHS "\\d{1,9}M(" DAYS ")?"
 #define YEARS "\\d{1,9}Y(" MONTHS ")?"
-#define DURATION                                                                   \
-    "P((" YEARS "|" MONTHS "|" DAYS ")(" DURATION_TIME ")?|" DURATION_TIME         \
-    "|\\d{1,9}W)"
+#define DURATION                                                                                   \
+    "P((" YEARS "|" MONTHS "|" DAYS ")(" DURATION_TIME ")?|" DURATION_TIME "|\\d{1,9}W)"
 
 #define LABEL "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 #define LAST_LABEL "[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -44,12 +43,11 @@
 #define GROUP HEX "{1,4}"
 #define LAST_32 "(" GROUP ":" GROUP "|" IPV4 ")"
 #define UP_TO(count) "((" GROUP ":){0," count "}" GROUP ")?::"
-#define IPV6                                                                       \
-    "(" GROUP ":){6}" LAST_32 "|::(" GROUP ":){5}" LAST_32                         \
-    "|(" GROUP ")?::(" GROUP ":){4}" LAST_32                                       \
-    "|" UP_TO("1") "(" GROUP ":){3}" LAST_32 "|" UP_TO("2") "(" GROUP ":){2}" LAST_32 \
-    "|" UP_TO("3") GROUP ":" LAST_32 "|" UP_TO("4") LAST_32                        \
-    "|" UP_TO("5") GROUP "|" UP_TO("6")
+#define IPV6                                                                                       \
+    "(" GROUP ":){6}" LAST_32 "|::(" GROUP ":){5}" LAST_32 "|(" GROUP ")?::(" GROUP                \
+    ":){4}" LAST_32 "|" UP_TO("1") "(" GROUP ":){3}" LAST_32                                       \
+                                   "|" UP_TO("2") "(" GROUP ":){2}" LAST_32 "|" UP_TO("3") GROUP   \
+        ":" LAST_32 "|" UP_TO("4") LAST_32 "|" UP_TO("5") GROUP "|" UP_TO("6")
 
 #define UUID HEX "{8}-" HEX "{4}-" HEX "{4}-" HEX "{4}-" HEX "{12}"
 

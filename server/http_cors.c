@@ -69,8 +69,8 @@ bool http_cors_add_headers(const struct http_exchange_record *record, struct MHD
     if (verdict == HTTP_CORS_REFUSED) {
         return added;
     }
-    added = added && add(response, "Access-Control-Allow-Origin",
-                         verdict == HTTP_CORS_ANY ? "*" : origin);
+    added = added &&
+            add(response, "Access-Control-Allow-Origin", verdict == HTTP_CORS_ANY ? "*" : origin);
     if (record->verdict.action == HTTP_ACTION_OPTIONS) {
         return added && add_preflight(record, response);
     }

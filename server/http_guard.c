@@ -214,8 +214,7 @@ static void judge_request(const struct http_head *head, const struct http_rules 
                           struct http_verdict *verdict)
 {
     const bool is_post = text_equals(head->method, TEXT("POST"));
-    if (verdict->route->access == HTTP_ACCESS_KEY &&
-        !has_key(head, rules)) {
+    if (verdict->route->access == HTTP_ACCESS_KEY && !has_key(head, rules)) {
         const bool sent_one = head->authorization_count > 0 || head->api_key_count > 0;
         refuse(verdict, OPENAI_ERROR_INVALID_KEY,
                sent_one ? "incorrect API key" : "no API key: send Authorization: Bearer <key>");

@@ -22,7 +22,8 @@ struct http_head {
     struct text method;
     struct text path;    /* Normalised (http_routes_normalise). */
     struct text version; /* "HTTP/1.1". */
-    struct text host, content_length, content_type, content_encoding, expect, authorization, api_key;
+    struct text host, content_length, content_type, content_encoding, expect, authorization;
+    struct text api_key; /* X-Api-Key: what Anthropic's clients send. */
     uint32_t host_count, content_length_count, transfer_encoding_count, content_type_count;
     uint32_t expect_count, authorization_count, api_key_count;
     bool malformed; /* A name that is not a token, a control byte in a value, or bytes between the

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * server/http_routes.c - THE TABLE: method, path, handler, access, errors' shape. Start reading here.
+ * server/http_routes.c - THE TABLE: method, path, handler, access, dialect. Start reading here.
  *
  * What happens before a handler runs is in http_guard.c. Thread: any. */
 #include "server/http_routes.h"

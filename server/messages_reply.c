@@ -127,7 +127,10 @@ static void write_message_delta(const struct typed_reply *reply, struct json_wri
     write_usage(reply, writer);
 }
 
-#define BOTH(name, write) {name, name, write}
+#define BOTH(name, write)                                                                          \
+    {                                                                                              \
+        name, name, write                                                                          \
+    }
 
 const struct typed_shape messages_reply_shape = {
     .ping = {.bytes = "event: ping\ndata: {\"type\":\"ping\"}\n\n", .len = 35},

@@ -62,8 +62,7 @@ static enum error_code read_part(struct openai_reading *reading, struct json_val
 }
 
 enum error_code openai_content_read(struct openai_reading *reading, struct json_value value,
-                                    const struct openai_content_kinds *kinds,
-                                    struct text *text_out)
+                                    const struct openai_content_kinds *kinds, struct text *text_out)
 {
     struct reply_buffer joined = {0};
     struct text text = {0};

@@ -202,8 +202,9 @@ static void echo_tokens(struct openai_part *part, uint32_t choice)
     for (uint32_t index = 0; index < scores->token_count && !part->job->is_answered; index++) {
         text_end += tokenizer_decode(scores->tokenizer, scores->tokens[index]).len;
         const bool is_last = index + 1 == scores->token_count;
-        const bool is_whole = text_end == whole.len || (text_end > text_begin &&
-                              ((unsigned char)whole.bytes[text_end] & 0xc0) != 0x80);
+        const bool is_whole =
+            text_end == whole.len ||
+            (text_end > text_begin && ((unsigned char)whole.bytes[text_end] & 0xc0) != 0x80);
         if (is_last || is_whole || index + 1 - begin == ECHO_CHUNK_TOKENS) {
             const struct text text = {.bytes = whole.bytes + text_begin,
                                       .len = text_end - text_begin};

@@ -21,7 +21,7 @@ WARN_UNUSED enum error_code openai_jobs_create(struct server *server, struct ope
 void openai_jobs_destroy(struct openai_jobs *jobs);
 
 /* Begins the generation that the exchange's body asks for; the exchange is answered now or later.
- * endpoint: OPENAI_COMPLETIONS or OPENAI_CHAT. */
+ * endpoint: one of OPENAI_GENERATIONS. */
 void openai_jobs_start(struct openai_jobs *jobs, struct http_exchange *exchange,
                        enum openai_endpoint endpoint);
 

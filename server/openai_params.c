@@ -217,10 +217,7 @@ bool openai_params_read(enum openai_endpoint endpoint, struct text body,
     struct openai_reading reading = {
         .options = options,
         .arena = arena,
-        .params = {.endpoint = endpoint,
-                   .choice_count = 1,
-                   .logprobs = -1,
-                   .prompt_logprobs = -1},
+        .params = {.endpoint = endpoint, .choice_count = 1, .logprobs = -1, .prompt_logprobs = -1},
     };
     set_defaults(&reading);
     enum error_code code = json_reader_open(&reading.json, body, arena, &reading.error);

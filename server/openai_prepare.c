@@ -34,7 +34,8 @@ static void make_reply_id(const char *prefix, char id_out[REPLY_ID_BYTES])
 static enum reasoning_start answer_start(const struct openai_job *job)
 {
     const struct openai_prompt *prompt = &job->prompt.params.prompt;
-    if (job->prompt.endpoint == OPENAI_COMPLETIONS || prompt->continue_final_message || prompt->omit_generation_prompt) {
+    if (job->prompt.endpoint == OPENAI_COMPLETIONS || prompt->continue_final_message ||
+        prompt->omit_generation_prompt) {
         return REASONING_START_TEXT;
     }
     switch (openai_prompt_template(prompt, job->prompt.options.model->chat_template)) {

@@ -33,7 +33,7 @@ struct operation {
     enum openai_endpoint fields;
     const char *required;     /* Which of them must be there: JSON, members of its schema. */
     const char *response;     /* Name of its schema; NULL: text. */
-    const char *failure;      /* Schema of 404 and 503, when they are no errors; or NULL. */
+    const char *failure;      /* Name of the schema of all its errors. */
     const char *content_type; /* Of a good answer besides JSON, or NULL. */
     unsigned statuses;        /* COMMON and others. */
 };
@@ -41,37 +41,57 @@ struct operation {
 static const char event_stream[] = "text/event-stream";
 
 #define REQUIRED(...) "\"required\":[" #__VA_ARGS__ "]"
+#define ANY_TEXT                                                                        \
+    "\"anyOf\":[{\"required\":[\"prompt\"]},{\"required\":[\"content\"]},"               \
+    "{\"required\":[\"text\"]},{\"required\":[\"messages\"]}]"
 
 /* clang-format off */
 static const struct operation operations[] = {
     {openai_chat_handle, "chat", "Answers a conversation, plain or as an event stream.",
-     "ChatRequest", OPENAI_CHAT, REQUIRED("messages"), "ChatReply", NULL, event_stream,
+     "ChatRequest", OPENAI_CHAT, REQUIRED("messages"), "ChatReply", "Error", event_stream,
      COMMON | UPLOAD | NOT_FOUND | GENERATION},
     {openai_completions_handle, "completions", "Continues texts, plain or as an event stream.",
-     "CompletionRequest", OPENAI_COMPLETIONS, REQUIRED("prompt"), "CompletionReply", NULL, event_stream,
+     "CompletionRequest", OPENAI_COMPLETIONS, REQUIRED("prompt"), "CompletionReply", "Error",
+     event_stream, COMMON | UPLOAD | NOT_FOUND | GENERATION},
+    {responses_handle, "responses", "Answers an input, plain or as a stream of typed events.",
+     "ResponsesRequest", OPENAI_RESPONSES, REQUIRED("input"), "Response", "Error", event_stream,
      COMMON | UPLOAD | NOT_FOUND | GENERATION},
-    {openai_models_list_handle, "models", "Lists the model that is served.",
-     NULL, 0, NULL, "ModelList", NULL, NULL, COMMON},
-    {openai_model_handle, "model", "Describes the model that is served.",
-     NULL, 0, NULL, "Model", NULL, NULL, COMMON | NOT_FOUND},
-    {tokenize_handle, "tokenize", "Text, or messages in the chat template, to token ids.",
-     "TokenizeRequest", OPENAI_TOKENIZE,
-     "\"anyOf\":[{\"required\":[\"prompt\"]},{\"required\":[\"content\"]},"
-     "{\"required\":[\"text\"]},{\"required\":[\"messages\"]}]",
-     "TokenizeReply", NULL, NULL, COMMON | UPLOAD | NOT_FOUND},
-    {detokenize_handle, "detokenize", "Token ids to text.",
-     "DetokenizeRequest", OPENAI_DETOKENIZE, REQUIRED("tokens"), "DetokenizeReply", NULL, NULL,
+    {responses_count_handle, "responses_count", "Counts the tokens of an input.",
+     "ResponsesCountRequest", OPENAI_RESPONSES_COUNT, REQUIRED("input"), "ResponseInputTokens",
+     "Error", NULL, COMMON | UPLOAD | NOT_FOUND},
+    {messages_handle, "messages", "Answers a conversation in Anthropic's form.",
+     "MessagesRequest", OPENAI_MESSAGES, REQUIRED("messages", "max_tokens"), "MessageReply",
+     "AnyError", event_stream, COMMON | UPLOAD | NOT_FOUND | GENERATION},
+    {messages_count_handle, "messages_count", "Counts the tokens of a conversation.",
+     "MessagesCountRequest", OPENAI_MESSAGES_COUNT, REQUIRED("messages"), "MessageTokens",
+     "AnyError", NULL, COMMON | UPLOAD | NOT_FOUND},
+    {tokens_count_handle, "tokens_count", "Counts the tokens of a text or of messages.",
+     "TokenizeRequest", OPENAI_TOKENIZE, ANY_TEXT, "TokenCount", "Error", NULL,
      COMMON | UPLOAD | NOT_FOUND},
-    {admin_index_handle, "index", "The table of routes.", NULL, 0, NULL, "Index", NULL, NULL, COMMON},
+    {apply_template_handle, "apply_template", "Messages to the prompt that a chat would read.",
+     "TemplateRequest", OPENAI_TEMPLATE, REQUIRED("messages"), "TemplateReply", "Error", NULL,
+     COMMON | UPLOAD | NOT_FOUND},
+    {openai_models_list_handle, "models", "Lists the model that is served.",
+     NULL, 0, NULL, "ModelList", "Error", NULL, COMMON},
+    {openai_model_handle, "model", "Describes the model that is served.",
+     NULL, 0, NULL, "Model", "Error", NULL, COMMON | NOT_FOUND},
+    {tokenize_handle, "tokenize", "Text, or messages in the chat template, to token ids.",
+     "TokenizeRequest", OPENAI_TOKENIZE, ANY_TEXT, "TokenizeReply", "Error", NULL,
+     COMMON | UPLOAD | NOT_FOUND},
+    {detokenize_handle, "detokenize", "Token ids to text.",
+     "DetokenizeRequest", OPENAI_DETOKENIZE, REQUIRED("tokens"), "DetokenizeReply", "Error", NULL,
+     COMMON | UPLOAD | NOT_FOUND},
+    {admin_index_handle, "index", "The table of routes.",
+     NULL, 0, NULL, "Index", "Error", NULL, COMMON},
     {admin_health_handle, "ready", "200 when requests are welcome; 404 while draining.",
-     NULL, 0, NULL, "Status", "Status", NULL, COMMON | NOT_FOUND},
+     NULL, 0, NULL, "Status", "StatusOrError", NULL, COMMON | NOT_FOUND},
     {admin_live_handle, "live", "200 while the engine makes progress.",
-     NULL, 0, NULL, "Status", "Status", NULL, COMMON},
+     NULL, 0, NULL, "Status", "StatusOrError", NULL, COMMON},
     {admin_metrics_handle, "metrics", "Counters and gauges for Prometheus.",
-     NULL, 0, NULL, NULL, NULL, "text/plain", COMMON},
+     NULL, 0, NULL, NULL, "Error", "text/plain", COMMON},
     {admin_version_handle, "version", "Version, model and device.",
-     NULL, 0, NULL, "Version", NULL, NULL, COMMON},
-    {openapi_handle, "openapi", "This document.", NULL, 0, NULL, "OpenApi", NULL, NULL, COMMON},
+     NULL, 0, NULL, "Version", "Error", NULL, COMMON},
+    {openapi_handle, "openapi", "This document.", NULL, 0, NULL, "OpenApi", "Error", NULL, COMMON},
 };
 
 static const struct {
@@ -150,7 +170,6 @@ static void write_failure(const struct operation *operation, size_t index,
                           struct json_writer *writer)
 {
     const char *status = failures[index].status;
-    const bool is_told = strcmp(status, "404") == 0 || strcmp(status, "503") == 0;
     json_key(writer, status);
     json_object_begin(writer);
     json_key_string(writer, "description", text_from(failures[index].description));
@@ -163,13 +182,7 @@ static void write_failure(const struct operation *operation, size_t index,
     }
     json_key(writer, "content");
     json_object_begin(writer);
-    if (is_told && operation->failure != NULL) {
-        json_key(writer, "application/json");
-        json_raw(writer, TEXT("{\"schema\":{\"anyOf\":[{\"$ref\":\"#/components/schemas/Error\"},"
-                              "{\"$ref\":\"#/components/schemas/Status\"}]}}"));
-    } else {
-        write_content("application/json", "Error", writer);
-    }
+    write_content("application/json", operation->failure, writer);
     json_object_end(writer);
     json_object_end(writer);
 }
@@ -264,23 +277,18 @@ static void write_number(const char *key, const struct openai_field *field,
     }
 }
 
-static void write_type(const char *type, struct json_writer *writer)
-{
-    json_key(writer, "type");
-    json_array_begin(writer);
-    json_string(writer, text_from(type));
-    json_string(writer, TEXT("null"));
-    json_array_end(writer);
-}
-
 /* Null stands for absent, where a field may be absent. */
-static void write_own_schema(const struct openai_field *field, const struct operation *operation,
-                             struct json_writer *writer)
+static bool is_required(const struct openai_field *field, const struct operation *operation)
 {
     char name[64];
-    snprintf(name, sizeof(name), "[\"%s\"", field->name);
-    const bool required = strncmp(operation->required, "\"required\":", 11) == 0 &&
-                          strstr(operation->required, name) != NULL;
+    snprintf(name, sizeof(name), "\"%s\"", field->name);
+    return strcmp(operation->required, ANY_TEXT) != 0 &&
+           strstr(operation->required, name) != NULL;
+}
+
+static void write_own_schema(const struct openai_field *field, bool required,
+                             struct json_writer *writer)
+{
     json_key(writer, "anyOf");
     json_array_begin(writer);
     json_raw(writer, text_from(field->schema));
@@ -290,21 +298,33 @@ static void write_own_schema(const struct openai_field *field, const struct oper
     json_array_end(writer);
 }
 
+static void write_type(const char *type, bool required, struct json_writer *writer)
+{
+    json_key(writer, "type");
+    json_array_begin(writer);
+    json_string(writer, text_from(type));
+    if (!required) {
+        json_string(writer, TEXT("null"));
+    }
+    json_array_end(writer);
+}
+
 static void write_field(const struct openai_field *field, const struct operation *operation,
                         const struct server_options *options, struct json_writer *writer)
 {
+    const bool required = is_required(field, operation);
     json_key(writer, field->name);
     json_object_begin(writer);
     json_key_string(writer, "description", text_from(field->help));
     switch (field->type) {
     case OPENAI_FIELD_BOOL:
-        write_type("boolean", writer);
+        write_type("boolean", required, writer);
         json_key_bool(writer, "default", false);
         break;
     case OPENAI_FIELD_INTEGER:
     case OPENAI_FIELD_OPTIONAL:
     case OPENAI_FIELD_REAL:
-        write_type(field->type == OPENAI_FIELD_REAL ? "number" : "integer", writer);
+        write_type(field->type == OPENAI_FIELD_REAL ? "number" : "integer", required, writer);
         write_number("minimum", field, field->min, options, writer);
         write_number("maximum", field, field->max, options, writer);
         if (field->type != OPENAI_FIELD_OPTIONAL) {
@@ -313,7 +333,7 @@ static void write_field(const struct openai_field *field, const struct operation
         break;
     case OPENAI_FIELD_OWN:
     case OPENAI_FIELD_REFUSED:
-        write_own_schema(field, operation, writer);
+        write_own_schema(field, required, writer);
         break;
     case OPENAI_FIELD_IGNORED:
         break;
@@ -360,6 +380,19 @@ static void write_model_schemas(const struct server_model *model, struct json_wr
     json_object_end(writer);
 }
 
+/* Operations may share a request. */
+static bool is_first_of_request(size_t index)
+{
+    const char *request = operations[index].request;
+    for (size_t before = 0; request != NULL && before < index; before++) {
+        if (operations[before].request != NULL &&
+            strcmp(operations[before].request, request) == 0) {
+            return false;
+        }
+    }
+    return request != NULL;
+}
+
 static void write_components(const struct server_options *options, struct json_writer *writer)
 {
     json_key(writer, "components");
@@ -370,7 +403,7 @@ static void write_components(const struct server_options *options, struct json_w
     json_object_begin(writer);
     write_model_schemas(options->model, writer);
     for (size_t index = 0; index < sizeof(operations) / sizeof(operations[0]); index++) {
-        if (operations[index].request != NULL) {
+        if (is_first_of_request(index)) {
             write_request(&operations[index], options, writer);
         }
     }

@@ -18,6 +18,16 @@ static const struct openapi_schema schemas[] = {
                                             "unavailable_error"]},
             "param":{"type":["string","null"]},
             "code":{"type":["string","null"]}}}}})},
+    {"MessagesError", JSON({"type":"object","required":["type","error","request_id"],"properties":{
+        "type":{"const":"error"},
+        "error":{"type":"object","required":["type","message"],"properties":{
+            "type":{"type":"string"},"message":{"type":"string"}}},
+        "request_id":{"type":"string"}}})},
+    {"AnyError", JSON({"anyOf":[
+        {"$ref":"#/components/schemas/Error"},{"$ref":"#/components/schemas/MessagesError"}]})},
+    {"StatusOrError", JSON({"anyOf":[
+        {"$ref":"#/components/schemas/Error"},{"$ref":"#/components/schemas/Status"}]})},
+
     {"Prompt", JSON({"anyOf":[
         {"type":"string"},
         {"type":"array","items":{"$ref":"#/components/schemas/TokenId"}},
@@ -39,6 +49,28 @@ static const struct openapi_schema schemas[] = {
         {"type":"object","required":["role"],"properties":{
             "role":{"type":"string","enum":["assistant"]},
             "content":{"anyOf":[{"$ref":"#/components/schemas/Content"},{"type":"null"}]}}}]})},
+
+    {"InputContent", JSON({"anyOf":[
+        {"type":"string"},
+        {"type":"array","items":{"type":"object","required":["type","text"],"properties":{
+            "type":{"type":"string","enum":["input_text","output_text","text"]},
+            "text":{"type":"string"}}}}]})},
+    {"InputItem", JSON({"anyOf":[
+        {"type":"object","required":["role","content"],"properties":{
+            "type":{"enum":["message",null]},
+            "role":{"type":"string","enum":["user","assistant","system","developer"]},
+            "content":{"$ref":"#/components/schemas/InputContent"}}},
+        {"type":"object","required":["type","output"],"properties":{
+            "type":{"type":"string","enum":["function_call_output"]},
+            "output":{"$ref":"#/components/schemas/InputContent"}}},
+        {"type":"object","required":["type"],"properties":{
+            "type":{"type":"string","enum":["function_call"]}}}]})},
+    {"TextBlock", JSON({"type":"object","required":["type","text"],"properties":{
+        "type":{"type":"string","enum":["text"]},"text":{"type":"string"}}})},
+    {"Turn", JSON({"type":"object","required":["role","content"],"properties":{
+        "role":{"type":"string","enum":["user","assistant"]},
+        "content":{"anyOf":[{"type":"string"},
+            {"type":"array","items":{"$ref":"#/components/schemas/TextBlock"}}]}}})},
 
     {"Usage", JSON({"type":"object",
         "required":["prompt_tokens","completion_tokens","total_tokens"],"properties":{
@@ -123,6 +155,48 @@ static const struct openapi_schema schemas[] = {
                     "token_ids":{"$ref":"#/components/schemas/TokenIds"}}}},
             "usage":{"$ref":"#/components/schemas/Usage"}}})},
 
+    {"Response", JSON({"type":"object",
+        "required":["id","object","created_at","status","model","output","usage"],"properties":{
+            "id":{"type":"string","pattern":"^resp_"},
+            "object":{"const":"response"},
+            "created_at":{"type":"integer"},
+            "status":{"type":"string","enum":["completed","incomplete"]},
+            "model":{"$ref":"#/components/schemas/ModelId"},
+            "output":{"type":"array","items":{"type":"object","required":["id","type","content"],
+                "properties":{
+                    "id":{"type":"string"},
+                    "type":{"type":"string","enum":["message","reasoning"]},
+                    "content":{"type":"array","items":{"type":"object","required":["type","text"],
+                        "properties":{
+                            "type":{"type":"string","enum":["output_text","reasoning_text"]},
+                            "text":{"type":"string"}}}}}}},
+            "usage":{"type":"object","required":["input_tokens","output_tokens","total_tokens"],
+                "properties":{
+                    "input_tokens":{"type":"integer","minimum":1},
+                    "output_tokens":{"type":"integer","minimum":0},
+                    "total_tokens":{"type":"integer","minimum":1}}}}})},
+    {"ResponseInputTokens", JSON({"type":"object","required":["object","input_tokens"],
+        "properties":{
+            "object":{"const":"response.input_tokens"},
+            "input_tokens":{"type":"integer","minimum":1}}})},
+    {"MessageReply", JSON({"type":"object",
+        "required":["id","type","role","model","content","stop_reason","stop_sequence","usage"],
+        "properties":{
+            "id":{"type":"string","pattern":"^msg_"},
+            "type":{"const":"message"},
+            "role":{"const":"assistant"},
+            "model":{"$ref":"#/components/schemas/ModelId"},
+            "content":{"type":"array","items":{"type":"object","required":["type"],"properties":{
+                "type":{"type":"string","enum":["text","thinking"]},
+                "text":{"type":"string"},"thinking":{"type":"string"}}}},
+            "stop_reason":{"type":"string","enum":["end_turn","max_tokens","stop_sequence"]},
+            "stop_sequence":{"type":["string","null"]},
+            "usage":{"type":"object","required":["input_tokens","output_tokens"],"properties":{
+                "input_tokens":{"type":"integer","minimum":1},
+                "output_tokens":{"type":"integer","minimum":0}}}}})},
+    {"MessageTokens", JSON({"type":"object","required":["input_tokens"],"properties":{
+        "input_tokens":{"type":"integer","minimum":1}}})},
+
     {"Model", JSON({"type":"object","required":["id","object","created","owned_by"],"properties":{
         "id":{"$ref":"#/components/schemas/ModelId"},
         "object":{"const":"model"},
@@ -138,6 +212,10 @@ static const struct openapi_schema schemas[] = {
         "tokens":{"$ref":"#/components/schemas/TokenIds"},
         "count":{"type":"integer","minimum":0}}})},
     {"DetokenizeReply", JSON({"type":"object","required":["prompt"],"properties":{
+        "prompt":{"type":"string"}}})},
+    {"TokenCount", JSON({"type":"object","required":["count"],"properties":{
+        "count":{"type":"integer","minimum":0}}})},
+    {"TemplateReply", JSON({"type":"object","required":["prompt"],"properties":{
         "prompt":{"type":"string"}}})},
     {"Status", JSON({"type":"object","required":["status"],"properties":{
         "status":{"type":"string"}}})},

@@ -17,7 +17,8 @@ void prompt_job_fail(struct prompt_job *job, enum error_code code, const char *p
     text_copy_to(text_from(param), job->error.param, sizeof(job->error.param));
 }
 
-static bool is_generation(const struct prompt_job *job)
+/* A generation, or the count of what one would read. */
+static bool is_as_generation(const struct prompt_job *job)
 {
     return (job->endpoint & OPENAI_READERS) != 0;
 }
@@ -32,7 +33,7 @@ static void fail_for_memory(struct prompt_job *job)
 static void encode(struct prompt_job *job, struct text text, struct prompt_tokens *prompt_out)
 {
     const int64_t start_token = job->options.config->doc_start_token;
-    const uint32_t start_count = is_generation(job) && start_token != CONFIG_UNSET ? 1 : 0;
+    const uint32_t start_count = is_as_generation(job) && start_token != CONFIG_UNSET ? 1 : 0;
     /* A token has at least one byte. */
     const size_t capacity = start_count + text.len;
     int32_t *tokens = arena_alloc(&job->exchange->arena, capacity * sizeof(*tokens));
@@ -113,7 +114,7 @@ static void make_prompt(struct prompt_job *job, uint32_t index)
         ASSERT(prompt->kind != OPENAI_PROMPT_ABSENT);
         break;
     }
-    if (!job->failed && made->token_count == 0 && is_generation(job)) {
+    if (!job->failed && made->token_count == 0 && is_as_generation(job)) {
         made->tokens = empty_prompt;
         made->token_count = 1;
     }

@@ -83,38 +83,47 @@ static struct text release(struct reasoning_split *split, size_t len)
     return (struct text){.bytes = split->out, .len = len};
 }
 
-/* Holds one more byte; returns how many of the held bytes are no part of a tag. */
-static size_t hold(struct reasoning_split *split, bool *whole_out)
+/* How many of the held bytes are no part of a tag, with the next byte behind them. */
+static size_t plain_held_len(const struct reasoning_split *split, bool *whole_out)
 {
-    split->held[split->held_len++] = take(split, 1).bytes[0];
+    char bytes[REASONING_HELD_BYTES];
+    memcpy(bytes, split->held, split->held_len);
+    bytes[split->held_len] = split->rest.bytes[0];
     for (size_t begin = 0; begin < split->held_len; begin++) {
-        const struct text held = {.bytes = split->held + begin, .len = split->held_len - begin};
-        if (begins_tag(held, whole_out)) {
+        const struct text text = {.bytes = bytes + begin, .len = split->held_len + 1 - begin};
+        if (begins_tag(text, whole_out)) {
             return begin;
         }
     }
     return split->held_len;
 }
 
+static bool can_begin_tag(char byte)
+{
+    return byte == '\n' || byte == '<';
+}
+
+/* Only ASCII is held, so that pieces are whole characters. */
 static bool next_of_thought(struct reasoning_split *split, struct reasoning_piece *piece_out)
 {
     piece_out->part = REASONING_THOUGHT;
-    size_t plain = 0;
-    while (split->held_len == 0 && plain < split->rest.len && split->rest.bytes[plain] != '\n' &&
-           split->rest.bytes[plain] != '<') {
-        plain++;
-    }
-    if (plain > 0) {
-        piece_out->text = take(split, plain);
-        return true;
-    }
     while (split->rest.len > 0) {
         bool whole = false;
-        const size_t no_tag = hold(split, &whole);
-        if (no_tag > 0) {
-            piece_out->text = release(split, no_tag);
+        const size_t plain = plain_held_len(split, &whole);
+        if (plain > 0) {
+            piece_out->text = release(split, plain);
             return true;
         }
+        size_t len = 0;
+        while (split->held_len == 0 && len < split->rest.len &&
+               !can_begin_tag(split->rest.bytes[len])) {
+            len++;
+        }
+        if (len > 0) {
+            piece_out->text = take(split, len);
+            return true;
+        }
+        split->held[split->held_len++] = take(split, 1).bytes[0];
         if (whole) {
             split->state = REASONING_STATE_ANSWER_SPACE;
             piece_out->part = REASONING_MARK;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * server/responses_input.c - the fields that only /v1/responses has: input, instructions, reasoning.
+ * server/responses_input.c - the fields that only /v1/responses has: input, instructions, ..
  *
  * Every request brings its whole conversation: nothing is stored between two of them. How messages
  * become text is engine/chat_template.c's. Thread: any. */
@@ -9,8 +9,10 @@
 #include "base/json_writer.h"
 #include "server/openai_content.h"
 
-enum { REPEATED_BYTES_MAX = 64 * 1024 }; /* Longer instructions are null in the reply, which
-                                            otherwise holds them in three events of a stream. */
+enum {
+    REPEATED_BYTES_MAX = 64 * 1024
+}; /* Longer instructions are null in the reply, which
+      otherwise holds them in three events of a stream. */
 
 enum { METADATA_MAX = 16, METADATA_NAME_MAX = 64, METADATA_VALUE_MAX = 512 }; /* OpenAI's. */
 
@@ -69,9 +71,8 @@ static enum error_code read_role(struct openai_reading *reading, struct json_val
             return ERROR_NONE;
         }
     }
-    return OPENAI_READING_REFUSE(reading, value,
-                                 "'%.32s', must be user, assistant, system or developer",
-                                 name.bytes);
+    return OPENAI_READING_REFUSE(
+        reading, value, "'%.32s', must be user, assistant, system or developer", name.bytes);
 }
 
 /* Adds what the item's member says as one message. */
@@ -127,8 +128,7 @@ enum error_code responses_input_read(struct openai_reading *reading, struct json
     if (json_reader_type(value) == JSON_TYPE_STRING) {
         struct text text;
         const enum error_code code = openai_content_read(reading, value, &kinds, &text);
-        return code != ERROR_NONE ? code
-                                  : openai_content_add(reading, value, CHAT_ROLE_USER, text);
+        return code != ERROR_NONE ? code : openai_content_add(reading, value, CHAT_ROLE_USER, text);
     }
     if (json_reader_type(value) != JSON_TYPE_ARRAY) {
         return OPENAI_READING_REFUSE(reading, value, "must be a string or an array of items");
@@ -173,8 +173,7 @@ enum error_code responses_input_read_reasoning(struct openai_reading *reading,
     return openai_content_read(reading, effort, &kinds, &reading->params.responses.effort);
 }
 
-enum error_code responses_input_read_format(struct openai_reading *reading,
-                                            struct json_value value)
+enum error_code responses_input_read_format(struct openai_reading *reading, struct json_value value)
 {
     const enum error_code code =
         json_reader_expect(&reading->json, value, JSON_TYPE_OBJECT, &reading->error);
@@ -197,8 +196,7 @@ static enum error_code check_pair(struct openai_reading *reading, struct json_va
     }
     if (utf8_count(json_reader_name(value)) > METADATA_NAME_MAX ||
         utf8_count(*text_out) > METADATA_VALUE_MAX) {
-        return OPENAI_READING_REFUSE(reading, value,
-                                     "names have at most %d characters, values %d",
+        return OPENAI_READING_REFUSE(reading, value, "names have at most %d characters, values %d",
                                      METADATA_NAME_MAX, METADATA_VALUE_MAX);
     }
     return ERROR_NONE;

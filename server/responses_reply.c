@@ -297,7 +297,10 @@ static void write_text_done(const struct typed_reply *reply, struct json_writer 
     write_text(reply, "text", block_text(reply), writer);
 }
 
-#define BOTH(name, write) {name, name, write}
+#define BOTH(name, write)                                                                          \
+    {                                                                                              \
+        name, name, write                                                                          \
+    }
 
 const struct typed_shape responses_reply_shape = {
     .numbers_events = true,

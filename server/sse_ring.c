@@ -26,8 +26,7 @@ void sse_ring_move(struct sse_ring *ring, char *buffer, size_t capacity)
 
 size_t sse_ring_event_bytes(struct text name, struct text json)
 {
-    const size_t named =
-        name.len == 0 ? 0 : EVENT_NAME_HEAD.len + name.len + EVENT_NAME_TAIL.len;
+    const size_t named = name.len == 0 ? 0 : EVENT_NAME_HEAD.len + name.len + EVENT_NAME_TAIL.len;
     return named + EVENT_HEAD.len + json.len + EVENT_TAIL.len;
 }
 

@@ -211,8 +211,7 @@ void typed_reply_fail(struct typed_reply *reply, const struct openai_error *erro
     const struct typed_event *event = &reply->shape->fail;
     struct json_writer writer;
     reply->error = error;
-    if (event->text_name == NULL ||
-        !format_event(reply, event->text_name, event->write, &writer)) {
+    if (event->text_name == NULL || !format_event(reply, event->text_name, event->write, &writer)) {
         openai_error_reply(exchange, error);
         return;
     }

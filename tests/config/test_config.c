@@ -120,6 +120,25 @@ START_TEST(config_accepts_public_host_when_there_is_a_key_or_consent)
 }
 END_TEST
 
+START_TEST(config_refuses_cors_origin_when_it_is_none)
+{
+    case_load_ok("--cors-origin *", NULL, NULL);
+    case_load_ok("--cors-origin https://a.example,http://localhost:3000", NULL, NULL);
+    static const char *const wrong[] = {"a.example", "https://a.example/", "https://",
+                                        "://a.example", "null"};
+    for (size_t index = 0; index < sizeof(wrong) / sizeof(wrong[0]); index++) {
+        char arguments[128];
+        char expected[256];
+        snprintf(arguments, sizeof(arguments), "--cors-origin https://a.example,%s", wrong[index]);
+        snprintf(expected, sizeof(expected),
+                 "flag --cors-origin: cors-origin '%s' is neither * nor an origin such as "
+                 "https://chat.example:8443, without a path\n",
+                 wrong[index]);
+        case_load_bad(arguments, NULL, NULL, expected);
+    }
+}
+END_TEST
+
 START_TEST(config_accepts_public_host_when_the_command_never_listens)
 {
     char *arguments[] = {(char *)"--host", (char *)"0.0.0.0"};
@@ -222,6 +241,7 @@ int main(void)
     tcase_add_checked_fixture(checks, NULL, case_end);
     tcase_add_test(checks, config_refuses_public_host_when_there_is_no_key);
     tcase_add_test(checks, config_accepts_public_host_when_there_is_a_key_or_consent);
+    tcase_add_test(checks, config_refuses_cors_origin_when_it_is_none);
     tcase_add_test(checks, config_accepts_public_host_when_the_command_never_listens);
     tcase_add_test(checks, config_knows_loopback_when_address_is_at_its_borders);
     tcase_add_test(checks, config_never_repeats_a_key_when_it_is_bad);

@@ -35,7 +35,7 @@ START_TEST(config_file_reports_line_when_it_is_bad)
                   "file @ line 3: port was given before\n"
                   "file @ line 4: config cannot be set in the file itself\n"
                   "file @ line 5: zzz is unknown\n"
-                  "file @ line 6: queue = -1, allowed 0..65536\n");
+                  "file @ line 6: queue = -1, allowed 1..65536\n");
 }
 END_TEST
 

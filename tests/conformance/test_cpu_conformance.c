@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * At stake: that both sets of CPU kernels, with any number of threads, are RWKV-7. Shown by: the
- * conformance suite on each; threads must not change a bit.
+ * At stake: that all sets of CPU kernels, with any number of threads, are RWKV-7. Shown by: the
+ * conformance suite on each; threads must not change a bit, nor AVX-512 one of AVX2's.
  * usage: test_cpu_conformance [name, e.g. "avx2, 1 thread"]; 77: this processor has no such. */
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@ static enum error_code open_cpu(const struct conformance_backend *self,
     return cpu_backend_open_with(spec, options, self->context, backend_out, error);
 }
 
-enum { BACKENDS_MAX = 5, EXIT_SKIPPED = 77 };
+enum { BACKENDS_MAX = 8, EXIT_SKIPPED = 77 };
 
 static struct conformance_backend backends[BACKENDS_MAX];
 
@@ -42,6 +42,7 @@ static void add_backend(const char *name, const struct cpu_kernels *kernels, uin
 int main(int argument_count, char **arguments)
 {
     const struct cpu_kernels *avx2 = cpu_kernels_avx2_if_supported();
+    const struct cpu_kernels *avx512 = cpu_kernels_avx512_if_supported(); /* Only with AVX2. */
     add_backend("reference, 1 thread", &cpu_kernels_reference, 1, NULL, &backends[0]);
     add_backend("reference, 2 threads", &cpu_kernels_reference, 2, &backends[0], &backends[1]);
     size_t backend_count = 2;
@@ -50,6 +51,12 @@ int main(int argument_count, char **arguments)
         add_backend("avx2, 2 threads", avx2, 2, &backends[2], &backends[3]);
         add_backend("avx2, 3 threads", avx2, 3, &backends[2], &backends[4]);
         backend_count = 5;
+    }
+    if (avx512 != NULL) {
+        add_backend("avx512, 1 thread", avx512, 1, &backends[2], &backends[5]);
+        add_backend("avx512, 2 threads", avx512, 2, &backends[2], &backends[6]);
+        add_backend("avx512, 3 threads", avx512, 3, &backends[2], &backends[7]);
+        backend_count = 8;
     }
     const struct conformance_backend *first = backends;
     if (argument_count > 1) {

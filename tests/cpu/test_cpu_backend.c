@@ -110,8 +110,11 @@ END_TEST
 
 START_TEST(cpu_kernels_choose_the_fast_ones_when_there_are_any)
 {
+    const struct cpu_kernels *avx512 = cpu_kernels_avx512_if_supported();
     const struct cpu_kernels *avx2 = cpu_kernels_avx2_if_supported();
-    ck_assert_ptr_eq(cpu_kernels_choose(), avx2 != NULL ? avx2 : &cpu_kernels_reference);
+    ck_assert_ptr_eq(cpu_kernels_choose(), avx512 != NULL  ? avx512
+                                           : avx2 != NULL ? avx2
+                                                          : &cpu_kernels_reference);
 }
 END_TEST
 

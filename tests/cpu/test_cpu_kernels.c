@@ -10,12 +10,15 @@
 
 #include "cpu/cpu_kernels.h"
 
-enum { N = MODEL_HEAD_SIZE, KERNEL_SETS = 2 };
+enum { N = MODEL_HEAD_SIZE, KERNEL_SETS = 3 };
 
-/* Loop index: 0 the reference, 1 AVX2 (NULL where the processor has none: nothing is run). */
+/* Loop index: 0 the reference, 1 AVX2, 2 AVX-512 (NULL where the processor has none: nothing is
+ * run). */
 static const struct cpu_kernels *kernels_of(int index)
 {
-    return index == 0 ? &cpu_kernels_reference : cpu_kernels_avx2_if_supported();
+    return index == 0   ? &cpu_kernels_reference
+           : index == 1 ? cpu_kernels_avx2_if_supported()
+                        : cpu_kernels_avx512_if_supported();
 }
 
 static uint32_t seed = 1;

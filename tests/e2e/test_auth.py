@@ -20,12 +20,18 @@ LOCKED_ROUTES = [
     ("POST", "/v1/chat/completions"),
     ("POST", "/tokenize"),
     ("POST", "/detokenize"),
+    ("POST", "/v1/responses"),
+    ("POST", "/v1/tokens/count"),
+    ("POST", "/apply-template"),
 ]
 BODIES = {
     "/v1/completions": {"prompt": ADDITION_PROMPT},
     "/v1/chat/completions": chat(ADDITION),
     "/tokenize": {"prompt": "hello"},
     "/detokenize": {"tokens": [1, 2]},
+    "/v1/responses": {"input": ADDITION},
+    "/v1/tokens/count": {"prompt": "hello"},
+    "/apply-template": chat(ADDITION),
 }
 
 

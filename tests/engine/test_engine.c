@@ -123,6 +123,38 @@ static void assert_all_slots_free(const struct bench *bench)
     ck_assert_uint_eq(atomic_load(&stats->requests_waiting), 0);
 }
 
+/* A state of the fake: how many tokens it has consumed, and which. */
+static void *fake_state_of(const struct bench *bench, const char *text)
+{
+    int32_t *state = calloc(1, bench->backend->state_bytes);
+    state[0] = (int32_t)tokenizer_encode(bench->tokenizer, text_from(text), state + 1,
+                                         FAKE_TOKENS_MAX);
+    return state;
+}
+
+START_TEST(engine_begins_every_sequence_with_the_initial_state)
+{
+    struct bench *bench = bench_open(1, 64, (uint32_t)_i, 4);
+    void *initial_state = fake_state_of(bench, "tuned ");
+    const struct engine_options options = {
+        .queue_max = 4,
+        .clock = fake_clock_view(&bench->time),
+        .initial_state = initial_state,
+    };
+    engine_close(bench->engine);
+    ck_assert_int_eq(engine_open(&options, bench->backend, bench->tokenizer, &bench->engine,
+                                 &bench->error), ERROR_NONE);
+    for (uint32_t request = 0; request < 2; request++) { /* The second in the same slot. */
+        prepare(bench, request, "hello>");
+        submit(bench, request);
+        run_until_idle(bench);
+        ck_assert_str_eq(bench->answers[request][0], "tuned hello");
+    }
+    bench_close(bench);
+    free(initial_state);
+}
+END_TEST
+
 START_TEST(engine_answers_one_request)
 {
     struct bench *bench = bench_open(2, 64, (uint32_t)_i, 4);
@@ -462,6 +494,7 @@ int main(void)
     Suite *suite = suite_create("engine");
     TCase *tests = tcase_create("both depths");
     tcase_add_loop_test(tests, engine_answers_one_request, 1, 3);
+    tcase_add_loop_test(tests, engine_begins_every_sequence_with_the_initial_state, 1, 3);
     tcase_add_loop_test(
         tests, engine_gives_everyone_the_right_answer_when_many_share_the_batch, 1, 3);
     tcase_add_loop_test(tests, engine_forks_the_prompt_when_several_choices_are_wanted, 1, 3);

@@ -212,6 +212,14 @@ START_TEST(tensor_element_widens_every_type_when_read)
 }
 END_TEST
 
+static void on_progress(void *context, size_t done_bytes, size_t total_bytes)
+{
+    size_t *last = context;
+    ck_assert_uint_gt(done_bytes, *last);
+    ck_assert_uint_le(done_bytes, total_bytes);
+    *last = done_bytes;
+}
+
 START_TEST(model_file_maps_a_file_when_opened_by_path)
 {
     size_t byte_count;
@@ -227,6 +235,9 @@ START_TEST(model_file_maps_a_file_when_opened_by_path)
     ck_assert_uint_eq(model_file_tensor_count(file), 69);
     ck_assert(tensor_element(model_file_find(file, "emb.weight"), 0) == 0.578125f);
     ck_assert(tensor_element(model_file_find(file, "blocks.0.att.w0"), 3) == -5.0f);
+    size_t populated_bytes = 0;
+    model_file_populate(file, on_progress, &populated_bytes);
+    ck_assert(populated_bytes == 0 || populated_bytes == byte_count);
     model_file_close(file);
     ck_assert_int_eq(truncate(path, 1000), 0);
     ck_assert_int_eq(model_file_open(path, &file, &error), ERROR_CORRUPT);

@@ -3,7 +3,7 @@
  * tests/fuzz/fuzz_model_file.c - libFuzzer target: any bytes as a weight file.
  *
  * Opens them, reads the model, the state and every byte of every tensor. CRC-32 is 0 here for all
- * bytes (run.sh links it so), or no changed .pth would get past it; the corpus is written so too. */
+ * bytes (run.sh links it so), or no changed .pth would get past it; the corpus is written so. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>

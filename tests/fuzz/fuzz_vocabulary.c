@@ -2,8 +2,8 @@
  *
  * tests/fuzz/fuzz_vocabulary.c - libFuzzer target: any bytes as lines behind a valid vocabulary.
  *
- * The 256 single bytes come first, or nothing would ever be accepted; the input adds its lines. What
- * is accepted must encode any text and decode to the same bytes. */
+ * The 256 single bytes come first, or nothing would ever be accepted; the input adds its lines.
+ * What is accepted must encode any text and decode to the same bytes. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -129,7 +129,8 @@ def pickles():
     yield "shared", dump(collections.OrderedDict(
         a=Tensor(storage, 0, (3,)), b=Tensor(storage, 3, (1, 1, 3)), c=Tensor(storage, 5, ())))
     yield "transposed", dump({"a": Tensor(Storage(FLOAT, "7", 6), 0, (2, 3), (1, 2))})
-    yield "parameter", dump({"state_dict": {"a": Parameter(Tensor(Storage(HALF, "0", 6), 0, (6,)))}})
+    halves = Tensor(Storage(HALF, "0", 6), 0, (6,))
+    yield "parameter", dump({"state_dict": {"a": Parameter(halves)}})
     yield "large", dump({"a": Tensor(Storage(FLOAT, "0", 1 << 40), 1 << 33, (1 << 32, 2))})
     yield "others", dump({"a": [1, 2.5, None, True, (), ("x", 70000), -1], "b": {"c": {}}})
     yield "many", dump({f"blocks.{i}.att.w1": Tensor(storage, 0, (6,)) for i in range(40)})

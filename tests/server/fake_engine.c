@@ -69,6 +69,18 @@ void fake_engine_held_text(uint64_t id, uint32_t choice, const char *text)
         text_from(text));
 }
 
+void fake_engine_score(uint64_t id, uint32_t position, int32_t token)
+{
+    put(&(struct generation_event){.request_id = id,
+                                   .type = GENERATION_PROMPT,
+                                   .position = position,
+                                   .token = token,
+                                   .token_valid = true,
+                                   .logprob = -0.25f * (float)position,
+                                   .top_count = top.count},
+        TEXT(""));
+}
+
 void fake_engine_end(uint64_t id, uint32_t choice, enum generation_end end, enum error_code code,
                      uint32_t completion_tokens)
 {
@@ -81,15 +93,28 @@ void fake_engine_end(uint64_t id, uint32_t choice, enum generation_end end, enum
         TEXT(""));
 }
 
+void fake_engine_end_by_string(uint64_t id, uint32_t choice, uint32_t stop_string)
+{
+    put(&(struct generation_event){.request_id = id,
+                                   .choice = choice,
+                                   .type = GENERATION_ENDED,
+                                   .end = GENERATION_ENDED_BY_STOP,
+                                   .stop_string = stop_string},
+        TEXT(""));
+}
+
 enum error_code engine_submit(struct engine *engine, const struct generation_request *request,
                               struct error *error)
 {
     (void)engine;
+    if (fake_engine.submit_code != ERROR_NONE &&
+        fake_engine.submits >= fake_engine.submits_refused_at) {
+        return error_set(error, fake_engine.submit_code, "the mailbox is full");
+    }
+    ck_assert_uint_lt(fake_engine.submits, FAKE_ENGINE_REQUESTS);
     fake_engine.request = request;
-    fake_engine.submits++;
-    return fake_engine.submit_code == ERROR_NONE
-               ? ERROR_NONE
-               : error_set(error, fake_engine.submit_code, "the mailbox is full");
+    fake_engine.requests[fake_engine.submits++] = request;
+    return ERROR_NONE;
 }
 
 void engine_cancel(struct engine *engine, uint64_t request_id)
@@ -102,14 +127,14 @@ void engine_cancel(struct engine *engine, uint64_t request_id)
 void engine_pause(struct engine *engine, uint64_t request_id)
 {
     (void)engine;
-    ck_assert_uint_eq(request_id, fake_engine.request->id);
+    ck_assert_uint_le(request_id, fake_engine.request->id);
     fake_engine.pauses++;
 }
 
 void engine_resume(struct engine *engine, uint64_t request_id)
 {
     (void)engine;
-    ck_assert_uint_eq(request_id, fake_engine.request->id);
+    ck_assert_uint_le(request_id, fake_engine.request->id);
     fake_engine.resumes++;
 }
 

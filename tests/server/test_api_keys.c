@@ -64,6 +64,9 @@ START_TEST(api_keys_accept_the_key_when_the_header_names_it)
     ck_assert(!api_keys_accept(keys, TEXT("Bearer sesame2")));
     ck_assert(!api_keys_accept(keys, TEXT("Bearer sesame sesame")));
     ck_assert(!api_keys_accept(keys, TEXT("Bearer sesame\0")));
+    ck_assert(api_keys_accept_bare(keys, TEXT(" sesame ")));
+    ck_assert(!api_keys_accept_bare(keys, TEXT("Bearer sesame")));
+    ck_assert(!api_keys_accept_bare(keys, TEXT("")));
     api_keys_close(keys);
 }
 END_TEST

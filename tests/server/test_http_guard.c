@@ -187,6 +187,25 @@ START_TEST(http_guard_wants_a_key_when_the_server_has_keys)
 }
 END_TEST
 
+START_TEST(http_guard_takes_the_key_when_it_comes_as_anthropics)
+{
+    struct http_rules rules = rules_without_keys();
+    rules.keys = one_key;
+    const struct http_head right = head_of(TEXT(POST_CHAT JSON "X-Api-Key: sesame \n"));
+    ck_assert_int_eq(http_guard_judge(&right, &rules).action, HTTP_ACTION_HANDLE);
+    const struct http_head both =
+        head_of(TEXT(POST_CHAT JSON "x-api-key:sesame\nAuthorization:Bearer none\n"));
+    ck_assert_int_eq(http_guard_judge(&both, &rules).action, HTTP_ACTION_HANDLE);
+    const struct http_head wrong = head_of(TEXT(POST_CHAT JSON "x-api-key:Bearer sesame\n"));
+    ck_assert_int_eq((int)http_guard_judge(&wrong, &rules).kind, OPENAI_ERROR_INVALID_KEY);
+    const struct http_head empty = head_of(TEXT(POST_CHAT JSON "x-api-key:\n"));
+    ck_assert_int_eq((int)http_guard_judge(&empty, &rules).kind, OPENAI_ERROR_INVALID_KEY);
+    const struct http_head twice =
+        head_of(TEXT(POST_CHAT JSON "x-api-key:sesame\nX-Api-Key:sesame\n"));
+    ck_assert_int_eq((int)http_guard_judge(&twice, &rules).kind, OPENAI_ERROR_INVALID_REQUEST);
+}
+END_TEST
+
 /* Every row of the table: closed unless it is one of the three probes. */
 START_TEST(http_guard_opens_only_probes_when_there_is_no_key)
 {
@@ -284,6 +303,7 @@ int main(void)
     tcase_add_test(gate, http_guard_accepts_any_host_when_bound_to_the_network);
     tcase_add_test(gate, http_guard_names_the_route_when_path_or_method_differ);
     tcase_add_test(gate, http_guard_wants_a_key_when_the_server_has_keys);
+    tcase_add_test(gate, http_guard_takes_the_key_when_it_comes_as_anthropics);
     tcase_add_test(gate, http_guard_opens_only_probes_when_there_is_no_key);
     tcase_add_test(gate, http_guard_refuses_body_when_type_or_size_is_wrong);
     tcase_add_test(gate, http_guard_keeps_connection_when_refused_body_is_small);

@@ -154,6 +154,31 @@ START_TEST(openai_error_ends_the_stream_when_it_has_begun)
 }
 END_TEST
 
+START_TEST(openai_error_speaks_as_anthropic_when_the_route_does)
+{
+    struct openai_error error;
+    fake_exchange_init(&fake, NULL, "");
+    fake.shared.dialect = HTTP_DIALECT_ANTHROPIC;
+    text_copy_to(TEXT("req_1"), fake.shared.request_id, sizeof(fake.shared.request_id));
+    openai_error_set(&error, OPENAI_ERROR_OVERLOADED, NULL, "full");
+    openai_error_reply(&fake.shared, &error);
+    ck_assert_uint_eq(fake.status, 503);
+    ck_assert_str_eq(fake.headers, "Retry-After: 1\n");
+    ck_assert_str_eq(fake.body, "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\","
+                                "\"message\":\"full\"},\"request_id\":\"req_1\"}");
+    fake_exchange_deinit(&fake);
+    fake_exchange_init(&fake, NULL, "");
+    fake.shared.dialect = HTTP_DIALECT_ANTHROPIC;
+    sse_stream_begin(&fake.shared);
+    openai_error_set(&error, OPENAI_ERROR_INTERNAL, NULL, "bad");
+    openai_error_reply(&fake.shared, &error);
+    ck_assert_str_eq(fake.body, "error {\"type\":\"error\",\"error\":{\"type\":\"api_error\","
+                                "\"message\":\"bad\"},\"request_id\":\"\"}\n");
+    ck_assert(fake.stream_ended);
+    fake_exchange_deinit(&fake);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("openai_error");
@@ -167,6 +192,7 @@ int main(void)
     tcase_add_test(tests, openai_error_replies_with_retry_after_when_no_stream_has_begun);
     tcase_add_test(tests, openai_error_asks_for_a_key_when_it_is_missing);
     tcase_add_test(tests, openai_error_ends_the_stream_when_it_has_begun);
+    tcase_add_test(tests, openai_error_speaks_as_anthropic_when_the_route_does);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -28,35 +28,52 @@ static void teardown(void)
     openai_case_close(&server);
 }
 
+static const enum openai_endpoint endpoints[] = {
+    OPENAI_COMPLETIONS, OPENAI_CHAT,           OPENAI_TOKENIZE,
+    OPENAI_DETOKENIZE,  OPENAI_RESPONSES,      OPENAI_RESPONSES_COUNT,
+    OPENAI_MESSAGES,    OPENAI_MESSAGES_COUNT, OPENAI_TEMPLATE,
+};
+
+/* The members that a request to the endpoint must have. */
 static const char *base_of(enum openai_endpoint endpoint)
 {
-    switch (endpoint) {
-    case OPENAI_COMPLETIONS:
-    case OPENAI_TOKENIZE:
+    if (endpoint == OPENAI_COMPLETIONS || endpoint == OPENAI_TOKENIZE) {
         return "\"prompt\":\"hi\"";
-    case OPENAI_CHAT:
-        return "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]";
-    case OPENAI_DETOKENIZE:
+    }
+    if (endpoint == OPENAI_DETOKENIZE) {
         return "\"tokens\":[1]";
     }
-    return "";
+    if (endpoint == OPENAI_RESPONSES || endpoint == OPENAI_RESPONSES_COUNT) {
+        return "\"input\":\"hi\"";
+    }
+    return "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]";
 }
 
-/* What a field needs beside it at its upper end. */
-static const char *companion_of(const struct openai_field *field)
+static bool is_called(const struct openai_field *field, const char *name)
 {
-    if (strcmp(field->name, "top_logprobs") == 0) {
+    return strcmp(field->name, name) == 0;
+}
+
+/* What a field needs beside it at its upper end, or always. */
+static const char *companion_of(const struct openai_field *field, enum openai_endpoint endpoint)
+{
+    if (is_called(field, "top_logprobs") && endpoint == OPENAI_CHAT) {
         return ",\"logprobs\":true";
     }
-    return strcmp(field->name, "min_tokens") == 0 ? ",\"max_tokens\":1000" : "";
+    if (is_called(field, "min_tokens")) {
+        return endpoint == OPENAI_RESPONSES ? ",\"max_output_tokens\":1000"
+                                            : ",\"max_tokens\":1000";
+    }
+    const bool needs_length = endpoint == OPENAI_MESSAGES && !is_called(field, "max_tokens");
+    return needs_length ? ",\"max_tokens\":5" : "";
 }
 
 static bool read_field(const struct openai_field *field, enum openai_endpoint endpoint,
                        const char *value)
 {
     char json[1024];
-    snprintf(json, sizeof(json), "{%s%s,\"%s\":%s}", base_of(endpoint), companion_of(field),
-             field->name, value);
+    snprintf(json, sizeof(json), "{%s%s,\"%s\":%s}", base_of(endpoint),
+             companion_of(field, endpoint), field->name, value);
     const struct text body = openai_case_body(&server, text_from(json));
     return openai_params_read(endpoint, body, &server.options, &server.arena, &params, &error);
 }
@@ -94,7 +111,7 @@ static void check_number(const struct openai_field *field, enum openai_endpoint 
     const double step = field->type == OPENAI_FIELD_REAL ? 0.001 : 1;
     char value[64];
     ck_assert_msg(min <= max, "%s", field->name);
-    if (strcmp(field->name, "best_of") != 0) { /* Only n's value is accepted. */
+    if (!is_called(field, "best_of")) { /* Only n's value is accepted. */
         snprintf(value, sizeof(value), "%.17g", min);
         accept(field, endpoint, value);
         snprintf(value, sizeof(value), "%.17g", max);
@@ -113,15 +130,14 @@ static void check_number(const struct openai_field *field, enum openai_endpoint 
 
 static void check_field(const struct openai_field *field, enum openai_endpoint endpoint)
 {
-    const bool required = strstr(base_of(endpoint), field->name) != NULL;
+    const bool required = strstr(base_of(endpoint), field->name) != NULL ||
+                          (endpoint == OPENAI_MESSAGES && is_called(field, "max_tokens"));
     if (!required) {
         accept(field, endpoint, "null");
     }
     switch (field->type) {
     case OPENAI_FIELD_BOOL:
-        if (strcmp(field->name, "continue_final_message") != 0 || endpoint == OPENAI_TOKENIZE) {
-            accept(field, endpoint, "true");
-        }
+        accept(field, endpoint, "true");
         accept(field, endpoint, "false");
         refuse_types(field, endpoint, "true");
         break;
@@ -143,7 +159,7 @@ static void check_field(const struct openai_field *field, enum openai_endpoint e
         accept(field, endpoint, "5");
         break;
     case OPENAI_FIELD_OWN: /* By their schemas, in tests/e2e/test_fields.py. */
-        ck_assert_ptr_nonnull(field->read);
+        ck_assert(field->read != NULL);
         break;
     }
 }
@@ -153,9 +169,9 @@ START_TEST(openai_fields_keep_their_range_when_read)
     for (size_t index = 0; index < openai_fields_count(); index++) {
         const struct openai_field *field = openai_fields_at(index);
         ck_assert_uint_ne(field->endpoints, 0);
-        for (unsigned bit = OPENAI_COMPLETIONS; bit <= OPENAI_DETOKENIZE; bit *= 2) {
-            if ((field->endpoints & bit) != 0) {
-                check_field(field, (enum openai_endpoint)bit);
+        for (size_t each = 0; each < sizeof(endpoints) / sizeof(endpoints[0]); each++) {
+            if ((field->endpoints & endpoints[each]) != 0) {
+                check_field(field, endpoints[each]);
             }
         }
     }
@@ -201,7 +217,7 @@ static void assert_schema_says(const char *field_name, const char *words, int li
     snprintf(expected, sizeof(expected), "\"%s\":%d", words, limit);
     for (size_t index = 0; index < openai_fields_count(); index++) {
         const struct openai_field *field = openai_fields_at(index);
-        if (strcmp(field->name, field_name) == 0) {
+        if (is_called(field, field_name) && (field->endpoints & OPENAI_CHAT) != 0) {
             ck_assert_msg(strstr(field->schema, expected) != NULL, "%s", field->schema);
         }
     }

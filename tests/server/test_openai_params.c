@@ -9,54 +9,7 @@
 #include <string.h>
 
 #include "base/limits.h"
-#include "openai_case.h"
-#include "server/openai_params.h"
-
-static struct openai_case server;
-static struct openai_params params;
-static struct openai_error error;
-
-static void setup(void)
-{
-    openai_case_open(&server);
-}
-
-static void teardown(void)
-{
-    openai_case_close(&server);
-}
-
-static bool read_json(enum openai_endpoint endpoint, const char *json)
-{
-    const struct text body = openai_case_body(&server, text_from(json));
-    return openai_params_read(endpoint, body, &server.options, &server.arena, &params, &error);
-}
-
-/* Adds members to a request that is otherwise complete. */
-static bool read_with(enum openai_endpoint endpoint, const char *members)
-{
-    char json[8192];
-    const char *prompt = endpoint == OPENAI_CHAT
-                             ? "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
-                             : "\"prompt\":\"hi\"";
-    snprintf(json, sizeof(json), "{%s%s%s}", prompt, members[0] == '\0' ? "" : ",", members);
-    return read_json(endpoint, json);
-}
-
-static void accept(enum openai_endpoint endpoint, const char *members)
-{
-    ck_assert_msg(read_with(endpoint, members), "%s: %s", members, error.message);
-}
-
-static void refuse(enum openai_endpoint endpoint, const char *members, const char *param,
-                   const char *message)
-{
-    ck_assert_msg(!read_with(endpoint, members), "%s was accepted", members);
-    ck_assert_uint_eq(error.status, 400);
-    ck_assert_str_eq(error.type, "invalid_request_error");
-    ck_assert_msg(strcmp(error.param, param) == 0, "%s: param '%s'", members, error.param);
-    ck_assert_msg(strstr(error.message, message) != NULL, "%s: '%s'", members, error.message);
-}
+#include "params_case.h"
 
 static void assert_real(double value, double expected)
 {
@@ -336,40 +289,6 @@ START_TEST(openai_params_takes_logprobs_when_chat)
 }
 END_TEST
 
-START_TEST(openai_params_reads_stream_options_when_given)
-{
-    accept(OPENAI_CHAT, "\"stream\":true,\"stream_options\":{\"include_usage\":true,"
-                        "\"include_obfuscation\":true}");
-    ck_assert(params.stream && params.usage_in_stream);
-    accept(OPENAI_CHAT, "\"stream\":true,\"stream_options\":{}");
-    ck_assert(!params.usage_in_stream);
-    refuse(OPENAI_CHAT, "\"stream_options\":{\"include_usage\":1}", "stream_options.include_usage",
-           "true or false");
-    refuse(OPENAI_CHAT, "\"stream_options\":true", "stream_options", "an object");
-    refuse(OPENAI_CHAT, "\"stream\":\"yes\"", "stream", "true or false");
-}
-END_TEST
-
-START_TEST(openai_params_refuses_a_field_when_not_supported)
-{
-    static const char version[] = "not supported by this version";
-    refuse(OPENAI_COMPLETIONS, "\"suffix\":\"x\"", "suffix", version);
-    refuse(OPENAI_COMPLETIONS, "\"best_of\":2", "best_of", version);
-    refuse(OPENAI_CHAT, "\"tools\":[{}]", "tools", version);
-    refuse(OPENAI_CHAT, "\"functions\":[{}]", "functions", version);
-    refuse(OPENAI_CHAT, "\"structured_outputs\":{}", "structured_outputs", version);
-    refuse(OPENAI_CHAT, "\"tool_choice\":\"required\"", "tool_choice", version);
-    refuse(OPENAI_CHAT, "\"tool_choice\":{\"type\":\"function\"}", "tool_choice", version);
-    refuse(OPENAI_CHAT, "\"stream_options\":{\"continuous_usage_stats\":true}",
-           "stream_options.continuous_usage_stats", version);
-    refuse(OPENAI_CHAT, "\"response_format\":{\"type\":\"json_object\"}", "response_format.type",
-           version);
-    refuse(OPENAI_CHAT, "\"response_format\":{}", "response_format.type", "required");
-    accept(OPENAI_COMPLETIONS, "\"best_of\":2,\"n\":2");
-    accept(OPENAI_CHAT, "\"tools\":[],\"tool_choice\":\"auto\",\"functions\":false");
-}
-END_TEST
-
 START_TEST(openai_params_takes_no_tokens_when_completions)
 {
     accept(OPENAI_COMPLETIONS, "\"max_tokens\":0,\"echo\":true,\"logprobs\":1");
@@ -404,75 +323,11 @@ START_TEST(openai_params_keeps_only_the_stops_of_the_request_in_the_text)
 }
 END_TEST
 
-static enum chat_template template_of(const char *members, enum chat_template served)
-{
-    accept(OPENAI_CHAT, members);
-    return openai_prompt_template(&params.prompt, served);
-}
-
-START_TEST(openai_params_chooses_the_template_when_thinking_is_asked_for)
-{
-    static const struct {
-        const char *members;
-        enum chat_template expected; /* With G1 served. */
-        enum chat_effort effort;
-    } cases[] = {
-        {"", CHAT_TEMPLATE_G1, CHAT_EFFORT_UNSAID},
-        {"\"reasoning_effort\":\"none\"", CHAT_TEMPLATE_G1, CHAT_EFFORT_UNSAID},
-        {"\"reasoning_effort\":\"minimal\"", CHAT_TEMPLATE_G1_THINK, CHAT_EFFORT_LOW},
-        {"\"reasoning_effort\":\"low\"", CHAT_TEMPLATE_G1_THINK, CHAT_EFFORT_LOW},
-        {"\"reasoning_effort\":\"medium\"", CHAT_TEMPLATE_G1_THINK, CHAT_EFFORT_MEDIUM},
-        {"\"reasoning_effort\":\"high\"", CHAT_TEMPLATE_G1_THINK, CHAT_EFFORT_HIGH},
-        {"\"chat_template_kwargs\":{\"enable_thinking\":true}", CHAT_TEMPLATE_G1_THINK,
-         CHAT_EFFORT_UNSAID},
-        {"\"chat_template_kwargs\":{\"enable_thinking\":false},\"reasoning_effort\":\"high\"",
-         CHAT_TEMPLATE_G1, CHAT_EFFORT_HIGH},
-        {"\"chat_template_kwargs\":{\"other\":1,\"enable_thinking\":null}", CHAT_TEMPLATE_G1,
-         CHAT_EFFORT_UNSAID},
-    };
-    for (size_t index = 0; index < sizeof(cases) / sizeof(cases[0]); index++) {
-        const char *members = cases[index].members;
-        ck_assert_int_eq(template_of(members, CHAT_TEMPLATE_G1), cases[index].expected);
-        ck_assert_int_eq(params.prompt.effort, cases[index].effort);
-        ck_assert_int_eq(template_of(members, CHAT_TEMPLATE_WORLD), CHAT_TEMPLATE_WORLD);
-    }
-    ck_assert_int_eq(template_of("", CHAT_TEMPLATE_G1_THINK), CHAT_TEMPLATE_G1_THINK);
-    ck_assert_int_eq(template_of("\"reasoning_effort\":\"none\"", CHAT_TEMPLATE_G1_THINK),
-                     CHAT_TEMPLATE_G1);
-    refuse(OPENAI_CHAT, "\"reasoning_effort\":\"huge\"", "reasoning_effort", "'huge', must be");
-    refuse(OPENAI_CHAT, "\"chat_template_kwargs\":{\"enable_thinking\":1}",
-           "chat_template_kwargs.enable_thinking", "true or false");
-}
-END_TEST
-
-START_TEST(openai_params_refuses_to_continue_when_a_generation_prompt_is_asked_for)
-{
-    accept(OPENAI_CHAT, "\"add_generation_prompt\":false");
-    ck_assert(params.prompt.omit_generation_prompt);
-    accept(OPENAI_CHAT, "\"add_generation_prompt\":true");
-    ck_assert(!params.prompt.omit_generation_prompt);
-    accept(OPENAI_CHAT, "\"add_generation_prompt\":false,\"continue_final_message\":true");
-    refuse(OPENAI_CHAT, "\"add_generation_prompt\":true,\"continue_final_message\":true",
-           "continue_final_message", "excludes");
-}
-END_TEST
-
 START_TEST(openai_params_refuses_min_tokens_when_above_max_tokens)
 {
     accept(OPENAI_CHAT, "\"min_tokens\":5,\"max_tokens\":5");
     ck_assert_uint_eq(params.sampling.min_tokens, 5);
     refuse(OPENAI_CHAT, "\"min_tokens\":6,\"max_tokens\":5", "min_tokens", "max_tokens = 5");
-}
-END_TEST
-
-START_TEST(openai_params_answers_404_when_the_model_is_another)
-{
-    accept(OPENAI_CHAT, "\"model\":\"gosling\"");
-    ck_assert(!read_with(OPENAI_CHAT, "\"model\":\"gpt-4\""));
-    ck_assert_uint_eq(error.status, 404);
-    ck_assert_str_eq(error.code, "model_not_found");
-    ck_assert_str_eq(error.param, "model");
-    refuse(OPENAI_CHAT, "\"model\":5", "model", "a string");
 }
 END_TEST
 
@@ -697,16 +552,10 @@ static void add_tests(TCase *tests)
     tcase_add_test(tests, openai_params_bounds_logit_bias_when_it_has_many_tokens);
     tcase_add_test(tests, openai_params_takes_logprobs_when_completions);
     tcase_add_test(tests, openai_params_takes_logprobs_when_chat);
-    tcase_add_test(tests, openai_params_reads_stream_options_when_given);
-    tcase_add_test(tests, openai_params_refuses_a_field_when_not_supported);
     tcase_add_test(tests, openai_params_takes_no_tokens_when_completions);
     tcase_add_test(tests, openai_params_asks_the_engine_for_the_larger_when_prompt_logprobs_differ);
     tcase_add_test(tests, openai_params_keeps_only_the_stops_of_the_request_in_the_text);
-    tcase_add_test(tests, openai_params_chooses_the_template_when_thinking_is_asked_for);
-    tcase_add_test(tests,
-                   openai_params_refuses_to_continue_when_a_generation_prompt_is_asked_for);
     tcase_add_test(tests, openai_params_refuses_min_tokens_when_above_max_tokens);
-    tcase_add_test(tests, openai_params_answers_404_when_the_model_is_another);
     tcase_add_test(tests, openai_params_takes_a_prompt_when_text_or_one_text);
     tcase_add_test(tests, openai_params_takes_token_ids_when_all_are_tokens);
     tcase_add_test(tests, openai_params_takes_several_prompts_when_of_one_kind);
@@ -724,7 +573,7 @@ int main(void)
 {
     Suite *suite = suite_create("openai_params");
     TCase *tests = tcase_create("openai_params");
-    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_checked_fixture(tests, params_case_setup, params_case_teardown);
     add_tests(tests);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

@@ -15,6 +15,7 @@ struct parts {
     char answer[TEXT_MAX];
     char thought[TEXT_MAX];
     size_t answer_len, thought_len, bytes;
+    bool cuts_characters;
 };
 
 static uint32_t random_below(uint32_t bound)
@@ -29,6 +30,7 @@ static void take_pieces(struct reasoning_split *split, struct parts *parts)
     struct reasoning_piece piece;
     while (reasoning_split_next(split, &piece)) {
         ck_assert_uint_gt(piece.text.len, 0);
+        parts->cuts_characters = parts->cuts_characters || !utf8_is_valid(piece.text);
         parts->bytes += piece.text.len;
         ck_assert_uint_lt(parts->bytes, TEXT_MAX);
         if (piece.part == REASONING_ANSWER) {
@@ -43,7 +45,7 @@ static void take_pieces(struct reasoning_split *split, struct parts *parts)
 }
 
 /* Pieces of at most piece_max bytes; 0: of random lengths. */
-static void check_split(enum reasoning_start start, const char *text, size_t piece_max,
+static struct parts check_split(enum reasoning_start start, const char *text, size_t piece_max,
                         const char *thought, const char *answer)
 {
     struct reasoning_split split;
@@ -63,6 +65,7 @@ static void check_split(enum reasoning_start start, const char *text, size_t pie
     ck_assert_uint_eq(parts.bytes, strlen(text));
     ck_assert_msg(strcmp(parts.thought, thought) == 0, "'%s': thought '%s'", text, parts.thought);
     ck_assert_msg(strcmp(parts.answer, answer) == 0, "'%s': answer '%s'", text, parts.answer);
+    return parts;
 }
 
 static const struct {
@@ -89,6 +92,7 @@ static const struct {
     {REASONING_START_OPEN, ">a\n</thin", "a\n</thin", ""},
     {REASONING_START_OPEN, ">a\n", "a\n", ""},
     {REASONING_START_OPEN, ">", "", ""},
+    {REASONING_START_OPEN, ">a</\xe2\x82\xac</think>b", "a</\xe2\x82\xac", "b"},
     {REASONING_START_OPEN, ">\xe2\x82\xac</think>\xe2\x82\xac", "\xe2\x82\xac", "\xe2\x82\xac"},
 };
 
@@ -96,7 +100,9 @@ START_TEST(reasoning_split_finds_the_parts_when_cut_in_any_way)
 {
     const enum reasoning_start start = cases[_i].start;
     const char *text = cases[_i].text;
-    check_split(start, text, TEXT_MAX, cases[_i].thought, cases[_i].answer);
+    const struct parts parts = check_split(start, text, TEXT_MAX, cases[_i].thought,
+                                           cases[_i].answer);
+    ck_assert(!parts.cuts_characters);
     check_split(start, text, 1, cases[_i].thought, cases[_i].answer);
     for (int round = 0; round < ROUNDS; round++) {
         check_split(start, text, 0, cases[_i].thought, cases[_i].answer);

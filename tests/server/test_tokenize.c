@@ -57,6 +57,32 @@ START_TEST(tokenize_gives_the_rendered_chat_when_given_messages)
 }
 END_TEST
 
+START_TEST(tokenize_shows_the_prompt_when_asked_for_the_template)
+{
+    assert_reply(apply_template_handle,
+                 "{\"messages\":[{\"role\":\"user\",\"content\":\"a\\n\\nb\"}]}", 200,
+                 "{\"prompt\":\"User: a\\nb\\n\\nAssistant:\"}");
+    assert_reply(apply_template_handle,
+                 "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],"
+                 "\"add_generation_prompt\":false}",
+                 200, "{\"prompt\":\"User: a\\n\\n\"}");
+    assert_reply(apply_template_handle, "{\"prompt\":\"a\"}", 400, "\"param\":\"messages\"");
+}
+END_TEST
+
+START_TEST(tokenize_counts_what_a_generation_would_read)
+{
+    openai_case.config.doc_start_token = 0;
+    assert_reply(tokens_count_handle, "{\"prompt\":\"a Paris\"}", 200, "{\"count\":2}");
+    /* The start token, "User: a", blank line, "Assistant:". */
+    assert_reply(responses_count_handle, "{\"input\":\"a\"}", 200,
+                 "{\"object\":\"response.input_tokens\",\"input_tokens\":20}");
+    assert_reply(messages_count_handle,
+                 "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}", 200,
+                 "{\"input_tokens\":20}");
+}
+END_TEST
+
 START_TEST(tokenize_answers_400_when_the_request_is_wrong)
 {
     assert_reply(tokenize_handle, "{}", 400, "\"param\":\"prompt\"");
@@ -113,6 +139,8 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, tokenize_gives_ids_when_given_text);
     tcase_add_test(tests, tokenize_gives_the_rendered_chat_when_given_messages);
+    tcase_add_test(tests, tokenize_shows_the_prompt_when_asked_for_the_template);
+    tcase_add_test(tests, tokenize_counts_what_a_generation_would_read);
     tcase_add_test(tests, tokenize_answers_400_when_the_request_is_wrong);
     tcase_add_test(tests, detokenize_gives_text_when_given_ids);
     tcase_add_test(tests, openai_models_lists_the_served_model_when_asked);

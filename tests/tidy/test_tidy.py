@@ -13,21 +13,22 @@ import tidy
 HEADER = "/* SPDX-License-Identifier: Apache-2.0\n *\n * {path} - a file.\n *\n * Thread: any. */\n"
 
 
-def violations(files, print_options=None):
-    """What tidy says about a tree of {path: text after the file comment}."""
+def violations(files, *tables):
+    """What tidy says about a tree of {path: text after the file comment}; `tables` are what its
+    programs print."""
     with tempfile.TemporaryDirectory() as tree:
         for path, text in files.items():
             full = os.path.join(tree, path)
             os.makedirs(os.path.dirname(full), exist_ok=True)
             with open(full, "w", encoding="utf-8") as file:
                 file.write((HEADER.format(path=path) if path.endswith((".c", ".h")) else "") + text)
-        if print_options is not None:
-            program = os.path.join(tree, "print")
-            with open(program, "w", encoding="utf-8") as file:
-                file.write(f"#!/bin/sh\nprintf '%s\\n' '{print_options}'\n")
-            os.chmod(program, stat.S_IRWXU)
-            print_options = program
-        return tidy.check_tree(tree, print_options).failures
+        programs = []
+        for index, table in enumerate(tables):
+            programs.append(os.path.join(tree, f"print{index}"))
+            with open(programs[-1], "w", encoding="utf-8") as file:
+                file.write(f"#!/bin/sh\nprintf '%s\\n' '{table}'\n")
+            os.chmod(programs[-1], stat.S_IRWXU)
+        return tidy.check_tree(tree, programs).failures
 
 
 class Includes(unittest.TestCase):
@@ -54,7 +55,8 @@ class Includes(unittest.TestCase):
         self.check("server/server.c", "<microhttpd.h>", False)
         self.check("server/server.c", "<uv.h>", True)
         self.check("cli/serve.c", "<uv.h>", False)
-        self.check("engine/model_file_safetensors.c", "<cjson/cJSON.h>", True)
+        self.check("engine/model_file_safetensors.c", "<cjson/cJSON.h>", False)
+        self.check("engine/model_file_zip.c", "<zlib.h>", True)
         self.check("server/openai_chat.c", "<cjson/cJSON.h>", False)
         self.check("tests/server/a.c", "<cjson/cJSON.h>", True)
 
@@ -110,12 +112,16 @@ class Lines(unittest.TestCase):
 
 
 class Readme(unittest.TestCase):
-    def test_table(self):
+    def test_tables(self):
         page = "# x\n<!-- options -->\n{}\n<!-- /options -->\n"
         self.assertEqual(violations({"README.md": page.format("|a|")}, "|a|"), [])
         self.assertEqual(len(violations({"README.md": page.format("|b|")}, "|a|")), 1)
         self.assertEqual(len(violations({"README.md": "# x\n"}, "|a|")), 1)
         self.assertEqual(violations({"base/a.c": ""}, "|a|"), [])
+        both = page.format("|a|") + "<!-- fields -->\n|f|\n<!-- /fields -->\n"
+        self.assertEqual(violations({"README.md": both}, "|a|", "|f|"), [])
+        self.assertEqual(len(violations({"README.md": both}, "|a|", "|g|")), 1)
+        self.assertEqual(len(violations({"README.md": page.format("|a|")}, "|a|", "|f|")), 1)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """tests/tidy/tidy.py - the house style as a test: includes, lengths, banned calls, headers, README.
 
-Usage: tidy.py TREE [PRINT_OPTIONS]. Prints one line per violation and exits 1 when there are any.
-Warnings do not fail. A rule that is wrong is changed here, not worked around in the code.
+Usage: tidy.py TREE [PRINT_OPTIONS PRINT_FIELDS]. Prints one line per violation and exits 1 when
+there are any. Warnings do not fail. A rule that is wrong is changed here, not worked around in the
+code.
 """
 
 import fnmatch
@@ -25,13 +26,15 @@ RATCHET = {}
 MAY_INCLUDE = {
     "base": [],
     "config": ["base/*"],
-    "engine": ["base/*"],
+    "grammar": ["base/*"],
+    "engine": ["base/*", "grammar/grammar.h", "grammar/grammar_mask.h"],
     "cpu": ["base/*", "engine/backend.h", "engine/model_spec.h", "engine/model_file.h",
             "engine/sampler*.h"],
     "cuda": ["base/*", "engine/backend.h", "engine/model_spec.h", "engine/model_file.h",
              "engine/sampler*.h"],
     "server": ["base/*", "config/config.h", "engine/engine.h", "engine/generation.h",
-               "engine/chat_template.h", "engine/tokenizer.h", "engine/engine_stats.h"],
+               "engine/chat_template.h", "engine/tokenizer.h", "engine/engine_stats.h",
+               "grammar/grammar.h", "grammar/grammar_cache.h"],
     "models": ["base/*"],
     "cli": ["*"],
     "tests": ["*"],
@@ -41,7 +44,8 @@ MAY_INCLUDE = {
 LIBRARY_USERS = {
     "microhttpd.h": ["server/http_*.[ch]", "server/sse_stream.c"],
     "uv.h": ["server/*"],
-    "cjson/cJSON.h": ["server/json_reader.c", "engine/model_file*.c"],
+    "cjson/cJSON.h": ["server/json_reader.c"],
+    "zlib.h": ["engine/model_file_zip.c"],
     "cuda*.h": ["cuda/*"],
     "cublas*.h": ["cuda/*"],
 }
@@ -79,8 +83,8 @@ REGISTRY_HOST = re.compile(
     r"\b(?:pypi\.org|pythonhosted\.org|npmjs\.org|crates\.io|rubygems\.org|docker\.io|ghcr\.io"
     r"|quay\.io|nvcr\.io|golang\.org|deb\.debian\.org|archive\.ubuntu\.com|anaconda\.org)\b")
 
-OPTIONS_BEGIN = "<!-- options -->"
-OPTIONS_END = "<!-- /options -->"
+# Tables of README.md that a program of tests/tidy/ prints, in the order of the arguments.
+TABLES = ("options", "fields")
 
 
 def matches(name, patterns):
@@ -210,27 +214,33 @@ def check_lines(path, text, report):
             report.fail(path, number, f"package registry {REGISTRY_HOST.search(line).group()}")
 
 
-def check_readme(tree, print_options, report):
+def check_table(text, name, program, report):
     """The table between the markers is exactly what the program prints."""
-    path = os.path.join(tree, "README.md")
-    if print_options is None or not os.path.exists(path):
-        return
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    begin = text.find(OPTIONS_BEGIN)
-    end = text.find(OPTIONS_END)
+    begin_mark, end_mark = f"<!-- {name} -->", f"<!-- /{name} -->"
+    begin = text.find(begin_mark)
+    end = text.find(end_mark)
     if begin < 0 or end < begin:
-        report.fail("README.md", 1, f"no {OPTIONS_BEGIN} ... {OPTIONS_END}")
+        report.fail("README.md", 1, f"no {begin_mark} ... {end_mark}")
         return
-    table = subprocess.run([print_options], check=True, capture_output=True, text=True).stdout
-    if text[begin + len(OPTIONS_BEGIN):end].strip() != table.strip():
+    table = subprocess.run([program], check=True, capture_output=True, text=True).stdout
+    if text[begin + len(begin_mark):end].strip() != table.strip():
         line = text.count("\n", 0, begin) + 1
-        report.fail("README.md", line, "the table of options is not what print_options prints: "
+        report.fail("README.md", line, f"the table of {name} is not what print_{name} prints: "
                     "put its output between the markers")
 
 
-def check_tree(tree, print_options=None):
-    """Runs every check and returns the report."""
+def check_readme(tree, programs, report):
+    path = os.path.join(tree, "README.md")
+    if not programs or not os.path.exists(path):
+        return
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    for name, program in zip(TABLES, programs):
+        check_table(text, name, program, report)
+
+
+def check_tree(tree, programs=()):
+    """Runs every check and returns the report; `programs` print the tables of README.md."""
     report = Report()
     for path in find_files(tree):
         if matches(path, DATA):
@@ -245,12 +255,12 @@ def check_tree(tree, print_options=None):
             check_function_lengths(path, code, report)
             check_file_length(path, text, report)
             check_file_comment(path, text, report)
-    check_readme(tree, print_options, report)
+    check_readme(tree, programs, report)
     return report
 
 
 def main(arguments):
-    report = check_tree(arguments[0], arguments[1] if len(arguments) > 1 else None)
+    report = check_tree(arguments[0], arguments[1:])
     for line in report.warnings + report.failures:
         print(line)
     print(f"{len(report.failures)} violations, {len(report.warnings)} warnings")

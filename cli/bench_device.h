@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cli/bench_device.h - the device under measurement: its backend, and its ceilings.
+ *
+ * The only part of skein bench that knows which devices exist. Thread: main. */
+#pragma once
+
+#include "base/clock.h"
+#include "cli/runtime.h"
+
+struct cpu_ceiling;
+
+/* Zeroed is valid to bench_device_close. */
+struct bench_device {
+    struct backend *backend;
+    const char *kernels;         /* Which variant of them, for people. */
+    uint32_t thread_count;
+    struct cpu_ceiling *ceiling; /* Of the CPU. */
+};
+
+/* Opens a backend with config->slots sequences; `kernels` NULL: those that serve would choose.
+ * INVALID_ARGUMENT: no such kernels, or not for this processor. DEVICE. OUT_OF_MEMORY. */
+WARN_UNUSED enum error_code bench_device_open(const struct config *config,
+                                              const struct model_spec *spec, const char *kernels,
+                                              const struct clock *clock,
+                                              struct bench_device *device, struct error *error);
+void bench_device_close(struct bench_device *device);
+
+/* Bytes and f32 operations a second by loops that do nothing else; each takes about that long. */
+double bench_device_read_rate(struct bench_device *device, double seconds);
+double bench_device_multiply_rate(struct bench_device *device, double seconds);
