@@ -19,7 +19,7 @@ enum {
     TILE_ROWS = 6,
     TILE_OUTPUTS = 4,
     BLOCK_FLOATS = 32 << 10, /* Inputs of a block of rows: 384 kB. */
-    PREFETCH_BYTES = 1024,   /* Ahead of the weights being read: a page ends the processor's own. */
+    PREFETCH_BYTES = 6144,   /* Ahead of the weights being read: a page ends the processor's own. */
 };
 
 _Static_assert((int)TILE_OUTPUTS == (int)STORED_OUTPUTS, "a tile is stored four at a time");
@@ -62,7 +62,6 @@ ALWAYS_INLINE void stream_output(const struct cpu_matmul *job, uint32_t row_coun
     }
     for (size_t column = 0; column < columns; column += CPU_COLUMN_STEP) {
         const char *at = weights + column * weight_bytes(type);
-        _mm_prefetch(at + PREFETCH_BYTES, _MM_HINT_T0);
         const __m512 first = load_weights(at, type);
         const __m512 second = load_weights(at + AVX512_LANES * weight_bytes(type), type);
         for (uint32_t row = 0; row < row_count; row++) {
@@ -151,8 +150,8 @@ ALWAYS_INLINE struct tile_weights weights_of(const struct cpu_matrix *matrix, ui
 
 /* One accumulator of row_count rows by 4 outputs over all inputs, its halves added. */
 ALWAYS_INLINE void tile_pass(const float *x, size_t columns, const struct tile_weights *weights,
-                             size_t weights_offset, enum tensor_type type, uint32_t row_count,
-                             __m256 halves_out[TILE_ROWS][TILE_OUTPUTS])
+                             size_t weights_offset, size_t prefetch_bytes, enum tensor_type type,
+                             uint32_t row_count, __m256 halves_out[TILE_ROWS][TILE_OUTPUTS])
 {
     __m512 sums[TILE_ROWS][TILE_OUTPUTS];
     for (uint32_t row = 0; row < row_count; row++) {
@@ -164,7 +163,11 @@ ALWAYS_INLINE void tile_pass(const float *x, size_t columns, const struct tile_w
         /* 24 sums, 4 weights and 1 input: 29 of the 32 registers. */
         __m512 four[TILE_OUTPUTS];
         for (uint32_t output = 0; output < TILE_OUTPUTS; output++) {
-            four[output] = load_weights(weights->outputs[output] + weights_offset, type);
+            const char *from = weights->outputs[output] + weights_offset;
+            four[output] = load_weights(from, type);
+            if (prefetch_bytes != 0) {
+                _mm_prefetch(from + prefetch_bytes, _MM_HINT_T1);
+            }
         }
         for (uint32_t row = 0; row < row_count; row++) {
             const __m512 input = _mm512_loadu_ps(x + row * columns + column);
@@ -189,8 +192,14 @@ ALWAYS_INLINE void compute_tile(const struct cpu_matmul *job, size_t first_row, 
     const float *x = job->x + first_row * columns;
     __m256 first[TILE_ROWS][TILE_OUTPUTS];
     __m256 second[TILE_ROWS][TILE_OUTPUTS];
-    tile_pass(x, columns, weights, 0, type, row_count, first);
-    tile_pass(x + AVX512_LANES, columns, weights, weights->second_bytes, type, row_count, second);
+    if (first_row == 0) {
+        tile_pass(x, columns, weights, 0, TILE_OUTPUTS * columns * weight_bytes(type), type,
+                  row_count, first);
+    } else {
+        tile_pass(x, columns, weights, 0, 0, type, row_count, first);
+    }
+    tile_pass(x + AVX512_LANES, columns, weights, weights->second_bytes, 0, type, row_count,
+              second);
     for (uint32_t row = 0; row < row_count; row++) {
         store_tile_row(job, first_row + row, output, output_count,
                        _mm256_add_ps(first[row][0], second[row][0]),
@@ -263,7 +272,7 @@ ALWAYS_INLINE void tile_outputs(const struct cpu_matmul *job, uint32_t first, ui
 ALWAYS_INLINE void matmul_of_type(const struct cpu_matmul *job, uint32_t first, uint32_t count,
                                   enum tensor_type type)
 {
-    if (job->row_count <= STREAM_ROWS_MAX) {
+    if (job->row_count <= 1) {
         stream_rows(job, first, count, type);
     } else {
         tile_outputs(job, first, count, type);

@@ -142,9 +142,19 @@ static int compare_tokens(const void *left_pointer, const void *right_pointer)
     return (left->text.len > right->text.len) - (left->text.len < right->text.len);
 }
 
+/* Ids may have holes, and one line may name the highest: only texts count. */
+static size_t count_texts(const struct vocabulary_file *file)
+{
+    size_t count = 0;
+    for (uint32_t id = 0; id < file->token_count; id++) {
+        count += vocabulary_file_text(file, id).len > 0;
+    }
+    return count;
+}
+
 static bool sort_tokens(struct trie_builder *builder, const struct vocabulary_file *file)
 {
-    builder->tokens = calloc((size_t)file->token_count + 1, sizeof(builder->tokens[0]));
+    builder->tokens = calloc(count_texts(file) + 1, sizeof(builder->tokens[0]));
     if (builder->tokens == NULL) {
         return false;
     }

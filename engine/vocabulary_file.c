@@ -209,7 +209,8 @@ static enum error_code make_room(struct parse *parse, uint32_t id, struct error 
     if (id < parse->entry_max) {
         return ERROR_NONE;
     }
-    const uint32_t entry_max = id + 1 > 2 * parse->entry_max ? id + 1 : 2 * parse->entry_max;
+    uint32_t entry_max = id + 1 > 2 * parse->entry_max ? id + 1 : 2 * parse->entry_max;
+    entry_max = entry_max < LIMIT_VOCABULARY ? entry_max : LIMIT_VOCABULARY;
     struct vocabulary_entry *entries = realloc(file->entries, entry_max * sizeof(*entries));
     if (entries == NULL) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "%s: no memory for the vocabulary",

@@ -94,7 +94,7 @@ static enum error_code read_content(struct openai_reading *reading, struct json_
 static enum error_code read_item(struct openai_reading *reading, struct json_value item)
 {
     struct text type = TEXT("message"); /* Its type may be left out. */
-    enum chat_role role;
+    enum chat_role role = CHAT_ROLE_USER;
     enum error_code code =
         json_reader_expect(&reading->json, item, JSON_TYPE_OBJECT, &reading->error);
     if (code == ERROR_NONE && json_reader_member(item, "type").node != NULL) {

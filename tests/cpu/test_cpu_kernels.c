@@ -2,7 +2,7 @@
  *
  * At stake: each kernel's arithmetic, and that a row's bits do not depend on its company. Shown by:
  * float64 formulas at odd sizes and extreme inputs, for every set of kernels; and matrix products
- * computed whole, row by row and output by output. */
+ * computed whole, row by row and output by output, and by two sets. */
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -469,6 +469,87 @@ START_TEST(time_mix_output_matches_float64)
 }
 END_TEST
 
+/* ---- Variants ---------------------------------------------------------------------------- */
+
+/* One product by both sets; the whole of it must be the same bits. */
+static void check_same_matmul(const struct cpu_kernels *const sets[2], uint32_t row_count,
+                              uint32_t outputs, uint32_t columns, enum tensor_type type,
+                              enum cpu_after what)
+{
+    const size_t count = (size_t)row_count * outputs;
+    float *x = random_floats((size_t)row_count * columns, 1.0f);
+    float *weights = random_floats((size_t)outputs * columns, 1.0f);
+    void *stored = store_weights(weights, (size_t)outputs * columns, type);
+    float *held = random_floats(count, 1.0f);
+    float *scratch = random_floats((size_t)CPU_SCRATCH_ROWS * columns, 1.0f);
+    float *y[2];
+    const struct cpu_matrix matrix = {
+        .data = stored, .type = type, .rows = outputs, .columns = columns};
+    for (size_t set = 0; set < 2; set++) {
+        y[set] = random_floats(count, 1.0f);
+        memcpy(y[set], held, count * sizeof(*held));
+        const struct cpu_matmul job = {.weight = &matrix,
+                                       .x = x,
+                                       .row_count = row_count,
+                                       .y = y[set],
+                                       .y_stride = outputs,
+                                       .after = what};
+        sets[set]->matmul(&job, 0, outputs, scratch);
+    }
+    ck_assert_msg(memcmp(y[0], y[1], count * sizeof(**y)) == 0, "%u rows, %u outputs, %u inputs",
+                  row_count, outputs, columns);
+    void *const all[] = {x, weights, stored, held, scratch, y[0], y[1]};
+    for (size_t index = 0; index < sizeof(all) / sizeof(all[0]); index++) {
+        free(all[index]);
+    }
+}
+
+START_TEST(avx512_matmul_has_the_bits_of_avx2)
+{
+    const struct cpu_kernels *const sets[2] = {cpu_kernels_avx2_if_supported(),
+                                               cpu_kernels_avx512_if_supported()};
+    for (uint32_t row_count = 1; sets[1] != NULL && row_count <= 40; row_count++) {
+        for (uint32_t columns = 32; columns <= 1056; columns += 512) {
+            const uint32_t outputs = 1 + row_count % 9;
+            const enum tensor_type type = (enum tensor_type)(row_count % 3);
+            const enum cpu_after what = (enum cpu_after)(row_count % 5);
+            check_same_matmul(sets, row_count, outputs, columns, type, what);
+        }
+    }
+    if (sets[1] != NULL) {
+        check_same_matmul(sets, 300, 32, 8192, TENSOR_BF16, CPU_AFTER_STORE); /* Many blocks. */
+    }
+}
+END_TEST
+
+START_TEST(avx512_wkv_has_the_bits_of_avx2)
+{
+    enum { ROWS = 33 };
+    const struct cpu_kernels *const sets[2] = {cpu_kernels_avx2_if_supported(),
+                                               cpu_kernels_avx512_if_supported()};
+    static float vectors[6][ROWS * N];
+    static float states[2][N * N], y[2][ROWS * N];
+    for (size_t at = 0; at < (size_t)6 * ROWS * N; at++) {
+        vectors[at / (ROWS * N)][at % (ROWS * N)] = random_float();
+    }
+    for (size_t at = 0; at < ROWS * N; at++) {
+        vectors[1][at] = -fabsf(vectors[1][at]); /* log_w */
+    }
+    for (size_t at = 0; at < N * N; at++) {
+        states[0][at] = states[1][at] = random_float();
+    }
+    for (size_t set = 0; sets[1] != NULL && set < 2; set++) {
+        const struct cpu_wkv wkv = {
+            .row_count = ROWS, .row_stride = N, .r = vectors[0], .log_w = vectors[1],
+            .k = vectors[2], .v = vectors[3], .minus_kk = vectors[4], .kk_a = vectors[5],
+            .state_in = states[set], .state_out = states[set], .y = y[set]};
+        sets[set]->wkv(&wkv);
+    }
+    ck_assert_mem_eq(y[0], y[1], sizeof(y[0]));
+    ck_assert_mem_eq(states[0], states[1], sizeof(states[0]));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cpu kernels");
@@ -488,6 +569,8 @@ int main(void)
                         wkv_has_the_same_bits_when_rows_come_one_by_one_or_from_another_state, 0,
                         KERNEL_SETS);
     tcase_add_loop_test(tests, time_mix_output_matches_float64, 0, KERNEL_SETS);
+    tcase_add_test(tests, avx512_matmul_has_the_bits_of_avx2);
+    tcase_add_test(tests, avx512_wkv_has_the_bits_of_avx2);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
