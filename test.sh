@@ -173,7 +173,8 @@ if CC=gcc build_tree asan "${sanitized[@]}" -Db_sanitize=address,undefined; then
     SKEIN_E2E_SLOWNESS=10 run_e2e asan -m short
 fi
 if CC=gcc build_tree tsan "${sanitized[@]}" -Db_sanitize=thread; then
-    CK_TIMEOUT_MULTIPLIER=20 run_units tsan "${sanitized_units[@]}" --suite engine --suite server --suite cpu
+    CK_TIMEOUT_MULTIPLIER=20 run_units tsan "${sanitized_units[@]}" \
+        --suite engine --suite server --suite cpu
     SKEIN_E2E_SLOWNESS=20 run_e2e tsan -m short
 fi
 if [ -n "$long" ]; then

@@ -4,14 +4,14 @@
  *
  * Reads options and goes through the rounds. In each, the ceilings and every row are measured once,
  * one after the other, so that a busy moment hits all of them. The rows' steps are in bench_run.c,
- * the figures in bench_report.c. */
+ * the figures in bench_report.c. Thread: main. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "cli/bench_device.h"
 #include "cli/bench_model.h"
 #include "cli/bench_report.h"
@@ -309,7 +309,7 @@ static enum error_code measure(struct bench *bench, struct error *error)
     return code;
 }
 
-int command_bench(int argc, char **argv)
+enum exit_code command_bench(int argc, char **argv)
 {
     static struct bench bench; /* Tens of kilobytes of samples. */
     struct error error = {0};

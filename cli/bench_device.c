@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cli/bench_device.c - opens what skein bench measures. */
+ * cli/bench_device.c - opens what skein bench measures. Thread: main. */
 #include "cli/bench_device.h"
 
 #include <string.h>

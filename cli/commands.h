@@ -15,12 +15,12 @@ enum exit_code {
 };
 
 /* argv[0] is the command's name. Each returns the exit code of the process. */
-int command_serve(int argc, char **argv);    /* serve.c */
-int command_run(int argc, char **argv);      /* run.c */
-int command_bench(int argc, char **argv);    /* bench.c */
-int command_inspect(int argc, char **argv);  /* inspect.c */
-int command_tokenize(int argc, char **argv); /* tokenize.c */
-int command_health(int argc, char **argv);   /* health.c */
+enum exit_code command_serve(int argc, char **argv);    /* serve.c */
+enum exit_code command_run(int argc, char **argv);      /* run.c */
+enum exit_code command_bench(int argc, char **argv);    /* bench.c */
+enum exit_code command_inspect(int argc, char **argv);  /* inspect.c */
+enum exit_code command_tokenize(int argc, char **argv); /* tokenize.c */
+enum exit_code command_health(int argc, char **argv);   /* health.c */
 
 /* Loads the configuration of a command and configures the log. Returns true when the command goes
  * on; else *exit_code_out is what it returns (help was printed, or mistakes). `usage` is the

@@ -54,7 +54,7 @@ static bool is_ready(int handle)
     return recv(handle, reply, 12, MSG_WAITALL) == 12 && strcmp(reply, "HTTP/1.1 200") == 0;
 }
 
-int command_health(int argc, char **argv)
+enum exit_code command_health(int argc, char **argv)
 {
     struct config config = {0};
     enum exit_code exit_code = EXIT_CODE_CLEAN;

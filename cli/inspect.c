@@ -274,7 +274,7 @@ static enum error_code inspect(const struct config *config, struct runtime *runt
     return ERROR_NONE;
 }
 
-int command_inspect(int argc, char **argv)
+enum exit_code command_inspect(int argc, char **argv)
 {
     struct config config = {0};
     struct runtime runtime = {0};

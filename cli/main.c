@@ -8,7 +8,7 @@
 
 static const struct command {
     const char *name;
-    int (*run)(int argc, char **argv);
+    enum exit_code (*run)(int argc, char **argv);
     const char *summary;
 } commands[] = {
     {"serve", command_serve, "serve a model over HTTP (OpenAI-compatible)"},
@@ -50,7 +50,7 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         if (strcmp(argv[1], commands[i].name) == 0) {
-            return commands[i].run(argc - 1, argv + 1);
+            return (int)commands[i].run(argc - 1, argv + 1);
         }
     }
     fprintf(stderr, "skein: there is no command \"%s\"\n\n", argv[1]);

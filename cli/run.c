@@ -110,7 +110,7 @@ static enum error_code answer(const struct config *config, struct runtime *runti
     return code;
 }
 
-int command_run(int argc, char **argv)
+enum exit_code command_run(int argc, char **argv)
 {
     struct config config = {0};
     struct runtime runtime = {0};

@@ -80,7 +80,7 @@ static enum exit_code serve(const struct config *config, struct runtime *runtime
     return command_fail_with(&error);
 }
 
-int command_serve(int argc, char **argv)
+enum exit_code command_serve(int argc, char **argv)
 {
     struct config config = {0};
     struct runtime runtime = {0};

@@ -56,7 +56,7 @@ static enum exit_code print_text(const struct tokenizer *tokenizer, struct text 
     return EXIT_CODE_CLEAN;
 }
 
-int command_tokenize(int argc, char **argv)
+enum exit_code command_tokenize(int argc, char **argv)
 {
     struct config config = {0};
     struct runtime runtime = {0};

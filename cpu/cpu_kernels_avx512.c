@@ -62,8 +62,8 @@ static inline __m256 advance_value(const struct token_vectors *token, float remo
     return avx512_add_halves(y);
 }
 
-/* Flops 10 N^2 a row and head, 41 kflop. S stays in the first cache (16 kB) over the rows and is
- * read twice: for the removal of four rows, whose sums are then made together, and for the update. */
+/* Flops 10 N^2 a row and head, 41 kflop. S stays in the first cache (16 kB) over the rows
+ * and is read twice: for the removal of four values, summed together, and for the update. */
 static void wkv(const struct cpu_wkv *head)
 {
     const float *state_in = head->state_in;
@@ -75,9 +75,9 @@ static void wkv(const struct cpu_wkv *head)
             const float *in = state_in + (size_t)i * N;
             float *out = head->state_out + (size_t)i * N;
             float removals[WKV_VALUES];
-            _mm_storeu_ps(removals,
-                          avx2_sum4(removal_of(&token, in), removal_of(&token, in + N),
-                                    removal_of(&token, in + 2 * N), removal_of(&token, in + 3 * N)));
+            _mm_storeu_ps(removals, avx2_sum4(removal_of(&token, in), removal_of(&token, in + N),
+                                              removal_of(&token, in + (size_t)2 * N),
+                                              removal_of(&token, in + (size_t)3 * N)));
             __m256 y[WKV_VALUES];
             for (uint32_t n = 0; n < WKV_VALUES; n++) {
                 y[n] = advance_value(&token, removals[n], head->v[at + i + n], in + (size_t)n * N,

@@ -5,8 +5,7 @@
  * The order of summation is that of cpu_matmul_avx2.c, so both give the same bits: 32 partial sums
  * over the inputs l, l + 32, ..; two vectors here hold what four hold there, and their halves are
  * added in the same order.
- *   Few rows: one row of weights at a time from memory, with the lines ahead asked for. Bound by
- *     reading the weights: 2 bytes for 2 R flops.
+ *   One row: one row of weights at a time from memory. Bound by reading them.
  *   More rows: tiles of 6 rows by 4 outputs take 24 of the 32 registers for one of the two
  *     accumulators, and pass over the inputs twice. A step is 24 multiply-adds for 10 loads; the
  *     widening, 8 operations, runs on ports that multiply-adds leave free.
@@ -15,11 +14,9 @@
 #include "cpu/cpu_matmul_store.h"
 
 enum {
-    STREAM_ROWS_MAX = 6,
     TILE_ROWS = 6,
     TILE_OUTPUTS = 4,
-    BLOCK_FLOATS = 32 << 10, /* Inputs of a block of rows: 384 kB. */
-    PREFETCH_BYTES = 6144,   /* Ahead of the weights being read: a page ends the processor's own. */
+    BLOCK_FLOATS = 32 << 10, /* Inputs of a block of rows: 128 kB. */
 };
 
 _Static_assert((int)TILE_OUTPUTS == (int)STORED_OUTPUTS, "a tile is stored four at a time");
@@ -40,88 +37,40 @@ ALWAYS_INLINE __m512 load_weights(const char *weights, enum tensor_type type)
     return _mm512_setzero_ps();
 }
 
-/* The two accumulators as one vector of eight lanes: (u0 + u1) + (u2 + u3) of the AVX2 kernel. */
-ALWAYS_INLINE __m256 join_accumulators(__m512 first, __m512 second)
+/* ---- One row ----------------------------------------------------------------------------- */
+
+/* One output: its two accumulators, joined. No line is asked for in advance: the weights follow
+ * each other in memory, and what the processor fetches by itself is best left alone. */
+ALWAYS_INLINE __m256 stream_output(const struct cpu_matmul *job, uint32_t output,
+                                   enum tensor_type type)
 {
+    const size_t columns = job->weight->columns;
+    const size_t bytes = weight_bytes(type);
+    const char *weights = (const char *)job->weight->data + output * columns * bytes;
+    __m512 first = _mm512_setzero_ps();
+    __m512 second = _mm512_setzero_ps();
+    for (size_t column = 0; column < columns; column += CPU_COLUMN_STEP) {
+        const char *at = weights + column * bytes;
+        first = _mm512_fmadd_ps(_mm512_loadu_ps(job->x + column), load_weights(at, type), first);
+        second = _mm512_fmadd_ps(_mm512_loadu_ps(job->x + column + AVX512_LANES),
+                                 load_weights(at + AVX512_LANES * bytes, type), second);
+    }
     return _mm256_add_ps(avx512_add_halves(first), avx512_add_halves(second));
 }
 
-/* ---- Few rows ---------------------------------------------------------------------------- */
-
-/* One output of up to 6 rows: its two accumulators, joined. */
-ALWAYS_INLINE void stream_output(const struct cpu_matmul *job, uint32_t row_count, uint32_t output,
-                                 enum tensor_type type, __m256 *joined)
-{
-    const size_t columns = job->weight->columns;
-    const char *weights = (const char *)job->weight->data + output * columns * weight_bytes(type);
-    const float *x = job->x;
-    __m512 sums[STREAM_ROWS_MAX][2];
-    for (uint32_t row = 0; row < row_count; row++) {
-        sums[row][0] = _mm512_setzero_ps();
-        sums[row][1] = _mm512_setzero_ps();
-    }
-    for (size_t column = 0; column < columns; column += CPU_COLUMN_STEP) {
-        const char *at = weights + column * weight_bytes(type);
-        const __m512 first = load_weights(at, type);
-        const __m512 second = load_weights(at + AVX512_LANES * weight_bytes(type), type);
-        for (uint32_t row = 0; row < row_count; row++) {
-            const float *inputs = x + row * columns + column;
-            sums[row][0] = _mm512_fmadd_ps(_mm512_loadu_ps(inputs), first, sums[row][0]);
-            sums[row][1] =
-                _mm512_fmadd_ps(_mm512_loadu_ps(inputs + AVX512_LANES), second, sums[row][1]);
-        }
-    }
-    for (uint32_t row = 0; row < row_count; row++) {
-        joined[row] = join_accumulators(sums[row][0], sums[row][1]);
-    }
-}
-
-/* Outputs one after the other, stored four at a time. Each row of weights is read once. */
-ALWAYS_INLINE void stream_outputs(const struct cpu_matmul *job, uint32_t row_count, uint32_t first,
-                                  uint32_t count, enum tensor_type type)
+/* Outputs one after the other, stored four at a time. */
+ALWAYS_INLINE void stream_outputs(const struct cpu_matmul *job, uint32_t first, uint32_t count,
+                                  enum tensor_type type)
 {
     for (uint32_t done = 0; done < count; done += TILE_OUTPUTS) {
         const uint32_t left = count - done;
         const uint32_t taken = left < TILE_OUTPUTS ? left : TILE_OUTPUTS;
-        __m256 joined[TILE_OUTPUTS][STREAM_ROWS_MAX];
+        __m256 joined[TILE_OUTPUTS];
         for (uint32_t index = 0; index < TILE_OUTPUTS; index++) {
-            for (uint32_t row = 0; row < row_count; row++) {
-                joined[index][row] = _mm256_setzero_ps();
-            }
+            joined[index] = index < taken ? stream_output(job, first + done + index, type)
+                                          : _mm256_setzero_ps();
         }
-        for (uint32_t index = 0; index < taken; index++) {
-            stream_output(job, row_count, first + done + index, type, joined[index]);
-        }
-        for (uint32_t row = 0; row < row_count; row++) {
-            store_tile_row(job, row, first + done, taken, joined[0][row], joined[1][row],
-                           joined[2][row], joined[3][row]);
-        }
-    }
-}
-
-/* One loop for each number of rows, so that its sums stay in registers. */
-ALWAYS_INLINE void stream_rows(const struct cpu_matmul *job, uint32_t first, uint32_t count,
-                               enum tensor_type type)
-{
-    switch (job->row_count) {
-    case 1:
-        stream_outputs(job, 1, first, count, type);
-        break;
-    case 2:
-        stream_outputs(job, 2, first, count, type);
-        break;
-    case 3:
-        stream_outputs(job, 3, first, count, type);
-        break;
-    case 4:
-        stream_outputs(job, 4, first, count, type);
-        break;
-    case 5:
-        stream_outputs(job, 5, first, count, type);
-        break;
-    default:
-        stream_outputs(job, STREAM_ROWS_MAX, first, count, type);
-        break;
+        store_tile_row(job, 0, first + done, taken, joined[0], joined[1], joined[2], joined[3]);
     }
 }
 
@@ -148,7 +97,8 @@ ALWAYS_INLINE struct tile_weights weights_of(const struct cpu_matrix *matrix, ui
     return weights;
 }
 
-/* One accumulator of row_count rows by 4 outputs over all inputs, its halves added. */
+/* One accumulator of row_count rows by 4 outputs over all inputs, its halves added. Asks for the
+ * weights that lie prefetch_bytes ahead, unless 0. */
 ALWAYS_INLINE void tile_pass(const float *x, size_t columns, const struct tile_weights *weights,
                              size_t weights_offset, size_t prefetch_bytes, enum tensor_type type,
                              uint32_t row_count, __m256 halves_out[TILE_ROWS][TILE_OUTPUTS])
@@ -192,7 +142,7 @@ ALWAYS_INLINE void compute_tile(const struct cpu_matmul *job, size_t first_row, 
     const float *x = job->x + first_row * columns;
     __m256 first[TILE_ROWS][TILE_OUTPUTS];
     __m256 second[TILE_ROWS][TILE_OUTPUTS];
-    if (first_row == 0) {
+    if (first_row == 0) { /* Of a task; the others find the next 4 outputs' weights in a cache. */
         tile_pass(x, columns, weights, 0, TILE_OUTPUTS * columns * weight_bytes(type), type,
                   row_count, first);
     } else {
@@ -272,8 +222,8 @@ ALWAYS_INLINE void tile_outputs(const struct cpu_matmul *job, uint32_t first, ui
 ALWAYS_INLINE void matmul_of_type(const struct cpu_matmul *job, uint32_t first, uint32_t count,
                                   enum tensor_type type)
 {
-    if (job->row_count <= 1) {
-        stream_rows(job, first, count, type);
+    if (job->row_count == 1) {
+        stream_outputs(job, first, count, type);
     } else {
         tile_outputs(job, first, count, type);
     }

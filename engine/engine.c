@@ -195,6 +195,7 @@ enum error_code engine_start(struct engine *engine, struct error *error)
     if (pthread_create(&engine->thread, NULL, run_thread, engine) != 0) {
         return error_set(error, ERROR_IO, "engine: cannot start a thread");
     }
+    pthread_setname_np(engine->thread, "skein-engine");
     engine->thread_started = true;
     return ERROR_NONE;
 }

@@ -10,6 +10,10 @@
 
 #include "base/log.h"
 
+/* How long a step may take when no stream waits for its next token: a cancellation, a newcomer and
+ * the liveness probe wait that long. */
+static const uint64_t ALONE_STEP_NS = 1000 * 1000 * 1000;
+
 static void add(_Atomic uint64_t *counter, uint64_t value)
 {
     atomic_fetch_add_explicit(counter, value, memory_order_relaxed);
@@ -50,10 +54,12 @@ static uint32_t plan(struct engine *engine)
     if (candidate_count == 0) {
         return 0;
     }
+    const uint32_t row_max = engine->backend->row_count_max;
     const struct scheduler_limits limits = {
-        .row_max = engine->backend->row_count_max,
-        .prefill_budget = scheduler_prefill_budget(&engine->pace, engine->options.target_itl_ns,
-                                                   engine->backend->row_count_max),
+        .row_max = row_max,
+        .prefill_budget =
+            scheduler_prefill_budget(&engine->pace, engine->options.target_itl_ns, row_max),
+        .prefill_alone_budget = scheduler_prefill_budget(&engine->pace, ALONE_STEP_NS, row_max),
         .turn = engine->turn++,
     };
     return scheduler_plan(engine->candidates, candidate_count, &limits, engine->shares);

@@ -106,7 +106,9 @@ uint32_t scheduler_plan(const struct scheduler_candidate *candidates, uint32_t c
     ASSERT(limits->row_max > 0);
     const uint32_t decode_count = plan_decode(candidates, candidate_count, limits, shares_out);
     const uint32_t room = limits->row_max - decode_count;
-    const uint32_t budget = decode_count == 0 ? room : min_u32(room, limits->prefill_budget);
+    const uint32_t allowed =
+        decode_count == 0 ? limits->prefill_alone_budget : limits->prefill_budget;
+    const uint32_t budget = min_u32(room, allowed);
     return decode_count +
            plan_prefill(candidates, candidate_count, budget, shares_out + decode_count);
 }

@@ -35,7 +35,11 @@
  *     object: properties, required (only names of properties), additionalProperties.
  * title, description, default, examples, $schema, $comment, $defs, definitions, deprecated,
  * readOnly, writeOnly and, at the root, $id say nothing about a value. Every other keyword, and a
- * combination that is not listed, is refused; the message begins with the JSON pointer. */
+ * combination that is not listed, is refused; the message begins with the JSON pointer.
+ *
+ * Alternatives are followed side by side, at most 128 readings of a text at a time: anyOf has no
+ * more. Where nested ones multiply beyond, some readings are given up: then a text may be refused
+ * that a schema allows, but none is accepted that it does not. */
 
 enum grammar_part_kind {
     GRAMMAR_PART_TEXT,     /* `text` itself: valid UTF-8. */

@@ -20,6 +20,7 @@ struct json_tree;
 
 enum {
     GRAMMAR_INPUT_BYTES_MAX = 64 * 1024, /* All texts of one grammar together. */
+    GRAMMAR_ALTERNATIVES_MAX = 128,      /* Open at once: threads of a state. */
     GRAMMAR_DEPTH_MAX = 32,              /* Objects and arrays inside each other. */
     GRAMMAR_REPEAT_MAX = 1000,           /* {n,m} of a regular expression. */
     GRAMMAR_DRAFT_STATES_MAX = 32768,    /* Of one automaton while it is built. */

@@ -125,6 +125,11 @@ static enum error_code flatten(struct flattening *flattening, uint32_t choice, u
     }
     program->nodes[choice].first = first;
     program->nodes[choice].count = program->list_count - first;
+    if (code == ERROR_NONE && program->nodes[choice].count > GRAMMAR_ALTERNATIVES_MAX) {
+        return grammar_build_fail(flattening->build, ERROR_INVALID_ARGUMENT,
+                                  "a choice of more than %d alternatives",
+                                  GRAMMAR_ALTERNATIVES_MAX);
+    }
     return code;
 }
 

@@ -11,7 +11,7 @@
 #include "grammar/grammar_program.h"
 
 enum {
-    STEP_THREADS_MAX = 128, /* Alternatives open at once; further ones are given up. */
+    STEP_THREADS_MAX = GRAMMAR_ALTERNATIVES_MAX, /* Further readings are given up. */
     STEP_FRAMES_MAX = 1024,
     STEP_FRAME_HEADS = 512,
     STEP_BOTTOM = 0, /* The frame around everything. */

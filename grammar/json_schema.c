@@ -29,9 +29,10 @@ struct type_name {
 };
 
 static const struct type_name type_names[] = {
-    {{"null", 4}, TYPE_NULL},     {{"boolean", 7}, TYPE_BOOLEAN}, {{"integer", 7}, TYPE_INTEGER},
-    {{"number", 6}, TYPE_NUMBER}, {{"string", 6}, TYPE_STRING},   {{"array", 5}, TYPE_ARRAY},
-    {{"object", 6}, TYPE_OBJECT},
+    {{"null", 4}, JSON_SCHEMA_TYPE_NULL},       {{"boolean", 7}, JSON_SCHEMA_TYPE_BOOLEAN},
+    {{"integer", 7}, JSON_SCHEMA_TYPE_INTEGER}, {{"number", 6}, JSON_SCHEMA_TYPE_NUMBER},
+    {{"string", 6}, JSON_SCHEMA_TYPE_STRING},   {{"array", 5}, JSON_SCHEMA_TYPE_ARRAY},
+    {{"object", 6}, JSON_SCHEMA_TYPE_OBJECT},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -336,6 +337,10 @@ static enum error_code compile_any_of(struct json_schema_compiler *compiler, uin
     if (code == ERROR_NONE && values[value].count == 0) {
         code = grammar_build_fail(compiler->build, ERROR_INVALID_ARGUMENT, "no alternative");
     }
+    if (code == ERROR_NONE && values[value].count > GRAMMAR_ALTERNATIVES_MAX) {
+        code = grammar_build_fail(compiler->build, ERROR_INVALID_ARGUMENT,
+                                  "more than %d alternatives", GRAMMAR_ALTERNATIVES_MAX);
+    }
     if (code != ERROR_NONE) {
         return code;
     }
@@ -397,18 +402,19 @@ static enum error_code compile_one_type(struct json_schema_compiler *compiler,
                                         enum json_schema_type type, uint32_t *node_out)
 {
     switch (type) {
-    case TYPE_NULL:
+    case JSON_SCHEMA_TYPE_NULL:
         return json_schema_words(compiler, JSON_TREE_NULL, node_out);
-    case TYPE_BOOLEAN:
+    case JSON_SCHEMA_TYPE_BOOLEAN:
         return json_schema_words(compiler, JSON_TREE_TRUE, node_out);
-    case TYPE_INTEGER:
-    case TYPE_NUMBER:
-        return json_schema_scalar_number(compiler, keywords, type == TYPE_INTEGER, node_out);
-    case TYPE_STRING:
+    case JSON_SCHEMA_TYPE_INTEGER:
+    case JSON_SCHEMA_TYPE_NUMBER:
+        return json_schema_scalar_number(compiler, keywords, type == JSON_SCHEMA_TYPE_INTEGER,
+                                         node_out);
+    case JSON_SCHEMA_TYPE_STRING:
         return json_schema_scalar_string(compiler, keywords, node_out);
-    case TYPE_ARRAY:
+    case JSON_SCHEMA_TYPE_ARRAY:
         return json_schema_container_array(compiler, keywords, node_out);
-    case TYPE_OBJECT:
+    case JSON_SCHEMA_TYPE_OBJECT:
         return json_schema_container_object(compiler, keywords, node_out);
     }
     return ERROR_INVALID_ARGUMENT;
@@ -421,8 +427,8 @@ static enum error_code compile_types(struct json_schema_compiler *compiler, uint
     enum error_code code = read_types(compiler, keywords->values[KEYWORD_TYPE], &types);
     uint32_t alternatives[COUNT(type_names)];
     uint32_t count = 0;
-    if ((types & TYPE_NUMBER) != 0) {
-        types &= ~(uint32_t)TYPE_INTEGER; /* An integer is a number. */
+    if ((types & JSON_SCHEMA_TYPE_NUMBER) != 0) {
+        types &= ~(uint32_t)JSON_SCHEMA_TYPE_INTEGER; /* An integer is a number. */
     }
     for (size_t index = 0; code == ERROR_NONE && index < COUNT(type_names); index++) {
         if ((types & type_names[index].type) != 0) {

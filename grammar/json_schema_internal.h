@@ -132,20 +132,20 @@ WARN_UNUSED enum error_code json_schema_scalar_number(struct json_schema_compile
                                                       bool integer, uint32_t *node_out);
 
 /* One of several constants: lists[first, + count) afterwards holds the nodes. `types` is a bit set
- * of json_schema_scalar_type values, 0: all. */
+ * of json_schema_type, 0: all. */
 WARN_UNUSED enum error_code json_schema_scalar_constants(struct json_schema_compiler *compiler,
                                                          const uint32_t *values, uint32_t count,
                                                          uint32_t types, uint32_t *node_out);
 
 /* Names of types as bits. */
 enum json_schema_type {
-    TYPE_NULL = 1,
-    TYPE_BOOLEAN = 2,
-    TYPE_INTEGER = 4,
-    TYPE_NUMBER = 8,
-    TYPE_STRING = 16,
-    TYPE_ARRAY = 32,
-    TYPE_OBJECT = 64,
+    JSON_SCHEMA_TYPE_NULL = 1,
+    JSON_SCHEMA_TYPE_BOOLEAN = 2,
+    JSON_SCHEMA_TYPE_INTEGER = 4,
+    JSON_SCHEMA_TYPE_NUMBER = 8,
+    JSON_SCHEMA_TYPE_STRING = 16,
+    JSON_SCHEMA_TYPE_ARRAY = 32,
+    JSON_SCHEMA_TYPE_OBJECT = 64,
 };
 
 /* ---- json_schema_container.c ---- */

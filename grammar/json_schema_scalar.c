@@ -269,20 +269,20 @@ static bool has_type(const struct json_tree_value *value, uint32_t types)
     struct decimal decimal;
     switch (value->type) {
     case JSON_TREE_NULL:
-        return (types & TYPE_NULL) != 0;
+        return (types & JSON_SCHEMA_TYPE_NULL) != 0;
     case JSON_TREE_FALSE:
     case JSON_TREE_TRUE:
-        return (types & TYPE_BOOLEAN) != 0;
+        return (types & JSON_SCHEMA_TYPE_BOOLEAN) != 0;
     case JSON_TREE_NUMBER:
-        return (types & TYPE_NUMBER) != 0 ||
-               ((types & TYPE_INTEGER) != 0 && decimal_parse(value->text, &decimal) &&
+        return (types & JSON_SCHEMA_TYPE_NUMBER) != 0 ||
+               ((types & JSON_SCHEMA_TYPE_INTEGER) != 0 && decimal_parse(value->text, &decimal) &&
                 decimal.fraction_count == 0);
     case JSON_TREE_STRING:
-        return (types & TYPE_STRING) != 0;
+        return (types & JSON_SCHEMA_TYPE_STRING) != 0;
     case JSON_TREE_ARRAY:
-        return (types & TYPE_ARRAY) != 0;
+        return (types & JSON_SCHEMA_TYPE_ARRAY) != 0;
     case JSON_TREE_OBJECT:
-        return (types & TYPE_OBJECT) != 0;
+        return (types & JSON_SCHEMA_TYPE_OBJECT) != 0;
     }
     return false;
 }

@@ -32,7 +32,7 @@ struct operation {
     const char *request; /* Name of its schema, made from .fields; NULL: no body. */
     enum openai_endpoint fields;
     const char *required;     /* Which of them must be there: JSON, members of its schema. */
-    const char *response;     /* Name of its schema; NULL: text. */
+    const char *response;     /* Name of its schema; NULL: no JSON. */
     const char *failure;      /* Name of the schema of all its errors. */
     const char *content_type; /* Of a good answer besides JSON, or NULL. */
     unsigned statuses;        /* COMMON and others. */
@@ -135,15 +135,13 @@ static void write_ref(const char *name, struct json_writer *writer)
     json_object_end(writer);
 }
 
-/* "content": {TYPE: {"schema": ..}} without the outer braces. */
+/* A member of "content"; schema may be NULL. */
 static void write_content(const char *type, const char *schema, struct json_writer *writer)
 {
     json_key(writer, type);
     json_object_begin(writer);
-    json_key(writer, "schema");
-    if (schema == NULL) {
-        json_raw(writer, TEXT("{\"type\":\"string\"}"));
-    } else {
+    if (schema != NULL) { /* Events and plain text have no schema. */
+        json_key(writer, "schema");
         write_ref(schema, writer);
     }
     json_object_end(writer);

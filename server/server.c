@@ -32,8 +32,9 @@
 enum {
     TICK_MS = 100,
     EVENTS_PER_TURN = 8192, /* Then sockets have their turn. */
-    CUTTING_MS = 5 * 1000,  /* The engine ends what is cancelled between two steps. */
+    CUTTING_MS = 500,       /* For the last event to reach clients that still read. */
     CLOSING_MS = 2 * 1000,  /* Cut connections go within a turn of the loop. */
+    STALL_MS = 5 * 1000,    /* An engine that did not turn for so long is not waited for. */
 };
 
 enum stage { STAGE_SERVING, STAGE_LEAVING, STAGE_DRAINING, STAGE_CUTTING, STAGE_CLOSING };
@@ -98,7 +99,7 @@ static void close_connections(struct daemon *daemon)
 static bool is_engine_live(const struct server *server)
 {
     return engine_stats_is_live(engine_stats(server->engine), clock_monotonic_ns(&server->clock),
-                                (uint64_t)CUTTING_MS * 1000000);
+                                (uint64_t)STALL_MS * 1000000);
 }
 
 /* Moves on to the next stage when its condition holds. */

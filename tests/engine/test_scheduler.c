@@ -24,8 +24,10 @@ static const char *plan_text(const char *candidates, uint32_t row_max, uint32_t 
         list[count++].prompt_left = (uint32_t)strtoul(cursor, (char **)&cursor, 10);
         cursor += *cursor == ' ';
     }
-    const struct scheduler_limits limits = {
-        .row_max = row_max, .prefill_budget = budget, .turn = turn};
+    const struct scheduler_limits limits = {.row_max = row_max,
+                                            .prefill_budget = budget,
+                                            .prefill_alone_budget = 500,
+                                            .turn = turn};
     const uint32_t share_count = scheduler_plan(list, count, &limits, shares);
     size_t len = 0;
     text[0] = '\0';
@@ -55,10 +57,11 @@ START_TEST(scheduler_plan_puts_decode_first_when_mixed)
 }
 END_TEST
 
-START_TEST(scheduler_plan_gives_prefill_the_whole_step_when_nobody_decodes)
+START_TEST(scheduler_plan_gives_prefill_its_own_budget_when_nobody_decodes)
 {
-    ck_assert_str_eq(plan_text("a1000", 512, 64, 0), "P(a,512)");
-    ck_assert_str_eq(plan_text("a512", 512, 64, 0), "P(a,512)");
+    ck_assert_str_eq(plan_text("a1000", 400, 64, 0), "P(a,400)");
+    ck_assert_str_eq(plan_text("a1000", 512, 64, 0), "P(a,500)");
+    ck_assert_str_eq(plan_text("a500", 512, 64, 0), "P(a,500)");
 }
 END_TEST
 
@@ -106,7 +109,10 @@ START_TEST(scheduler_plan_keeps_its_limits_when_random)
             decodes += left == 0;
         }
         const struct scheduler_limits limits = {
-            .row_max = 1 + random % 64, .prefill_budget = random % 40, .turn = round};
+            .row_max = 1 + random % 64,
+            .prefill_budget = random % 40,
+            .prefill_alone_budget = 1 + random % 40,
+            .turn = round};
         const uint32_t share_count = scheduler_plan(list, count, &limits, shares);
         uint32_t rows = 0;
         uint32_t prefill = 0;
@@ -147,7 +153,7 @@ int main(void)
     TCase *tests = tcase_create("plan and budget");
     tcase_add_test(tests, scheduler_plan_is_empty_when_nobody_waits);
     tcase_add_test(tests, scheduler_plan_puts_decode_first_when_mixed);
-    tcase_add_test(tests, scheduler_plan_gives_prefill_the_whole_step_when_nobody_decodes);
+    tcase_add_test(tests, scheduler_plan_gives_prefill_its_own_budget_when_nobody_decodes);
     tcase_add_test(tests, scheduler_plan_lets_short_prompts_pass_when_the_oldest_is_long);
     tcase_add_test(tests, scheduler_plan_gives_what_is_left_to_the_oldest_when_others_are_short);
     tcase_add_test(tests, scheduler_plan_keeps_half_for_the_oldest_when_many_short_ones_come);

@@ -4,10 +4,11 @@
 Usage: differential.py DRIVER [--schemas N] [--strings N] [--outputs N] [--limits]
                               [--vocabulary PATH]
 
-Four parts: texts that nearly fit, for every schema; numbers written in every way; outputs generated from pseudo-random logits
-under masks; hostile schemas and patterns, with --limits also their CPU time and memory. Needs
-jsonschema and what its formats need (pip install jsonschema[format-nongpl]): from the interpreter
-that SKEIN_TEST_PYTHON names, else from this one. Exit status 77 when there is none.
+Four parts: texts that nearly fit, for every schema; numbers written in every way; outputs generated
+from pseudo-random logits under masks; hostile schemas and patterns, with --limits also their CPU
+time and memory. Needs jsonschema and what its formats need (pip install
+jsonschema[format-nongpl]): from the interpreter that SKEIN_TEST_PYTHON names, else from this one.
+Exit status 77 when there is none.
 """
 
 import argparse

@@ -91,6 +91,10 @@ def documents():
         ("circle of references", reference_chain(500, {"$ref": "#/$defs/d0"}), "refused"),
         ("long chain", reference_chain(1500, {"type": "string"}), "any"),
         ("doubling references", doubling(30), "ok"), ("more doubling", doubling(600), "any"),
+        ("129 alternatives", {"anyOf": [closed({f"p{i}": True}) for i in range(129)]}, "refused"),
+        ("50 times 10 alternatives", {"anyOf": [{"anyOf": [closed({f"p{100 * j + i}": True})
+                                                            for i in range(10)]}
+                                                  for j in range(50)]}, "refused"),
         ("everything of everything", everything_of_everything(100), "any"),
         ("array of itself that never ends", {"type": "array", "items": {"$ref": "#"},
                                              "minItems": 1}, "refused"),

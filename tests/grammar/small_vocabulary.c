@@ -51,7 +51,6 @@ static const char *const pieces[] = {
     "a\"b",
     "2024-",
     "T12:",
-   
     ".com",
     "[[",
     "]]",

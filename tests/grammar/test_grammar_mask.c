@@ -13,6 +13,10 @@
 #include "grammar_case.h"
 #include "small_vocabulary.h"
 
+#define NESTED                                                                                     \
+    "{\"type\":\"object\",\"properties\":{\"c\":{\"type\":\"array\",\"items\":"                    \
+    "{\"$ref\":\"#\"}}},\"required\":[\"c\"],\"additionalProperties\":false}"
+
 static const char *const schemas[] = {
     "true",
     "{\"type\":\"string\",\"minLength\":2,\"maxLength\":6}",
@@ -24,8 +28,7 @@ static const char *const schemas[] = {
     "{\"type\":\"array\",\"items\":{\"anyOf\":[{\"type\":\"number\",\"maximum\":2.5},{\"type\":"
     "\"string\",\"maxLength\":2},{\"type\":\"string\",\"minLength\":3}]},\"minItems\":1,"
     "\"maxItems\":3}",
-    "{\"type\":\"object\",\"properties\":{\"c\":{\"type\":\"array\",\"items\":{\"$ref\":\"#\"}}},"
-    "\"required\":[\"c\"],\"additionalProperties\":false}",
+    NESTED,
 };
 
 static uint64_t random_state = 7;

@@ -257,6 +257,29 @@ START_TEST(json_schema_names_the_part_when_it_has_a_name)
 }
 END_TEST
 
+/* Writes an anyOf of objects that differ in the last property only. */
+static void write_alternatives(char *schema, size_t capacity, int count)
+{
+    size_t len = (size_t)snprintf(schema, capacity, "{\"anyOf\":[");
+    for (int index = 0; index < count; index++) {
+        len += (size_t)snprintf(schema + len, capacity - len,
+                                "%s" OBJECT("\"kind\":{\"const\":%d}", "\"kind\""),
+                                index == 0 ? "" : ",", index);
+    }
+    snprintf(schema + len, capacity - len, "]}");
+}
+
+START_TEST(json_schema_takes_up_to_128_alternatives)
+{
+    static char schema[32768];
+    write_alternatives(schema, sizeof(schema), 128);
+    accepts(schema, GRAMMAR_TEXTS("{\"kind\":0}", "{\"kind\":127}"));
+    refuses(schema, GRAMMAR_TEXTS("{\"kind\":128"));
+    write_alternatives(schema, sizeof(schema), 129);
+    grammar_case_check_schema_refused(schema, "#/anyOf: more than 128 alternatives");
+}
+END_TEST
+
 START_TEST(json_schema_refuses_input_above_64_kib)
 {
     static char schema[64 * 1024 + 2];
@@ -284,6 +307,7 @@ int main(void)
     tcase_add_test(schema, json_schema_counts_code_points);
     tcase_add_test(schema, json_schema_refuses_with_the_place_when_it_is_outside);
     tcase_add_test(schema, json_schema_names_the_part_when_it_has_a_name);
+    tcase_add_test(schema, json_schema_takes_up_to_128_alternatives);
     tcase_add_test(schema, json_schema_refuses_input_above_64_kib);
     Suite *suite = suite_create("grammar/json_schema");
     suite_add_tcase(suite, schema);

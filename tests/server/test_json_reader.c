@@ -221,6 +221,54 @@ START_TEST(json_reader_refuses_an_integer_when_it_is_not_one_or_out_of_range)
 }
 END_TEST
 
+static const struct {
+    const char *json;
+    uint64_t bits; /* Of "a". */
+} wide[] = {
+    {"{\"a\":0}", 0},
+    {"{\"a\":-1}", UINT64_MAX},
+    {"{\"a\":5.0}", 5},
+    {"{\"a\":9007199254740993}", UINT64_C(9007199254740993)},
+    {"{\"a\":-9007199254740993}", 0 - UINT64_C(9007199254740993)},
+    {"{\"a\":18446744073709551615}", UINT64_MAX},
+    {"{\"a\":-9223372036854775808}", UINT64_C(1) << 63},
+    {"{\"a\":9.007199254740992e15}", UINT64_C(1) << 53},
+    /* The digits are found among other numbers, and not in strings. */
+    {"{\"1\":[2,-3.5e1,{\"4\":\"\\\"5 \\u0036\"}],\"a\" :\n9007199254740995,\"b\":7}",
+     UINT64_C(9007199254740995)},
+};
+
+START_TEST(json_reader_reads_all_bits_when_an_integer_is_wide)
+{
+    const struct json_value value = open_member(wide[_i].json, "a");
+    uint64_t bits = 0;
+    ck_assert_int_eq(json_reader_bits(&reader, value, &bits, &error), ERROR_NONE);
+    ck_assert_uint_eq(bits, wide[_i].bits);
+    int64_t integer = 0;
+    if (bits <= INT64_MAX) {
+        ck_assert_int_eq(json_reader_integer(&reader, value, 0, INT64_MAX, &integer, &error),
+                         ERROR_NONE);
+        ck_assert_uint_eq((uint64_t)integer, bits);
+    }
+}
+END_TEST
+
+START_TEST(json_reader_refuses_an_integer_when_wider_than_64_bits)
+{
+    static const char *const numbers[] = {"18446744073709551616", "-9223372036854775809", "1e20",
+                                          "-1e400", "0.5", "\"1\""};
+    for (size_t index = 0; index < sizeof(numbers) / sizeof(numbers[0]); index++) {
+        char json[64];
+        snprintf(json, sizeof(json), "{\"a\":%s}", numbers[index]);
+        const struct json_value value = open_member(json, "a");
+        uint64_t bits;
+        ck_assert_int_eq(json_reader_bits(&reader, value, &bits, &error), ERROR_INVALID_ARGUMENT);
+        ck_assert_str_eq(reader.path, "a");
+        json_reader_close(&reader);
+    }
+}
+END_TEST
+
 START_TEST(json_reader_refuses_a_value_when_of_another_type)
 {
     const struct json_value array = open_member("{\"a\":[\"x\",null,1]}", "a");
@@ -294,6 +342,9 @@ int main(void)
     tcase_add_test(tests, json_reader_finds_nothing_when_null_or_of_another_case);
     tcase_add_test(tests, json_reader_reads_an_integer_when_it_is_whole_and_in_range);
     tcase_add_test(tests, json_reader_refuses_an_integer_when_it_is_not_one_or_out_of_range);
+    tcase_add_loop_test(tests, json_reader_reads_all_bits_when_an_integer_is_wide, 0,
+                        sizeof(wide) / sizeof(wide[0]));
+    tcase_add_test(tests, json_reader_refuses_an_integer_when_wider_than_64_bits);
     tcase_add_test(tests, json_reader_refuses_a_value_when_of_another_type);
     tcase_add_test(tests, json_reader_names_the_path_when_a_member_is_missing);
     tcase_add_test(tests, json_reader_cuts_the_path_when_it_is_long);
