@@ -27,7 +27,7 @@ struct scheduler_limits {
     uint32_t row_max;              /* Rows of one step. */
     uint32_t prefill_budget;       /* Rows of them that prefill may take while others decode. */
     uint32_t prefill_alone_budget; /* And when nobody decodes. */
-    uint32_t turn;                 /* Counts steps: rotates who waits when decode rows exceed row_max. */
+    uint32_t turn; /* Counts steps: rotates who waits when decode rows exceed row_max. */
 };
 
 /* Plans a step: writes at most candidate_count shares (every slot at most once, every count >= 1)

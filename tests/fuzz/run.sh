@@ -14,7 +14,7 @@ seconds=${1:-60}
 shift || true
 build=${SKEIN_FUZZ_BUILD:-build-test/fuzz}
 targets=("$@")
-[ $# -gt 0 ] || targets=(fuzz_model_file fuzz_pickle fuzz_vocabulary)
+[ $# -gt 0 ] || targets=(fuzz_model_file fuzz_pickle fuzz_regex fuzz_schema fuzz_vocabulary)
 if ! command -v clang >/dev/null; then
     echo "clang is not installed"
     exit 77
@@ -27,7 +27,7 @@ build_target() {
     local wrap=()
     [ "$target" != fuzz_model_file ] || wrap=(-Wl,--wrap=crc32_z)
     clang -std=c11 -D_GNU_SOURCE -g -O1 -I. -fno-omit-frame-pointer -fno-sanitize-recover=all \
-        -fsanitize=fuzzer,address,undefined "tests/fuzz/$target.c" base/*.c \
+        -fsanitize=fuzzer,address,undefined "tests/fuzz/$target.c" base/*.c grammar/*.c \
         engine/json_scan.c engine/model_file*.c engine/model_spec.c engine/pickle_*.c \
         engine/token_trie.c engine/tokenizer.c engine/tuned_state.c engine/vocabulary_file.c \
         "${wrap[@]}" -lz -lm -lpthread -o "$build/$target"
