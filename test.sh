@@ -152,8 +152,8 @@ if [ "$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ]; then
 fi
 
 sanitized=(-Dbuildtype=debugoptimized -Db_lundef=false)
-# A build with sanitizers gets more time, and not the thousand prompts, which only take longer.
-sanitized_units=(--timeout-multiplier 4 --no-suite gosling)
+# A build with sanitizers gets more time, and not what only takes longer there.
+sanitized_units=(--timeout-multiplier 4 --no-suite gosling --no-suite float64)
 long_only=(-m 'not long')
 [ -z "$long" ] || long_only=()
 
