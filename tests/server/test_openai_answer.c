@@ -92,6 +92,16 @@ static void cut_at_stop(struct generation *generation)
     }
 }
 
+static void append(char *buffer, size_t *len, struct text text)
+{
+    ck_assert_uint_lt(*len + text.len, TEXT_MAX);
+    if (text.len > 0) {
+        memcpy(buffer + *len, text.bytes, text.len);
+    }
+    *len += text.len;
+    buffer[*len] = '\0';
+}
+
 static void fill(struct generation *generation)
 {
     static const struct text stops[] = {
@@ -108,18 +118,9 @@ static void fill(struct generation *generation)
     }
     for (uint32_t index = 0; index < generation->token_count; index++) {
         const struct text text = tokenizer_decode(server.tokenizer, generation->tokens[index]);
-        memcpy(generation->text + generation->text_len, text.bytes, text.len);
-        generation->text_len += text.len;
+        append(generation->text, &generation->text_len, text);
     }
     cut_at_stop(generation);
-}
-
-static void append(char *buffer, size_t *len, struct text text)
-{
-    ck_assert_uint_lt(*len + text.len, TEXT_MAX);
-    memcpy(buffer + *len, text.bytes, text.len);
-    *len += text.len;
-    buffer[*len] = '\0';
 }
 
 static void show(struct shown *shown, const struct openai_piece *piece)
