@@ -109,16 +109,16 @@ run_e2e() {
     add_counts "e2e $name" $counts
 }
 
-# Makes .venv-test hold exactly what tests/e2e/requirements.txt pins.
+# Makes a venv hold exactly what a file of tests/e2e pins.
 ensure_python_packages() {
-    local wanted=tests/e2e/requirements.txt python=python3
-    cmp -s "$wanted" .venv-test/installed.txt && return 0
+    local venv=$1 wanted=$2 python=python3
+    cmp -s "$wanted" "$venv/installed.txt" && return 0
     [ -x /usr/bin/python3 ] && python=/usr/bin/python3
-    say "installing the Python packages of $wanted into .venv-test"
-    rm -rf .venv-test
-    "$python" -m venv .venv-test &&
-        .venv-test/bin/pip -q install --no-deps -r "$wanted" &&
-        cp "$wanted" .venv-test/installed.txt
+    say "installing the Python packages of $wanted into $venv"
+    rm -rf "$venv"
+    "$python" -m venv "$venv" &&
+        "$venv/bin/pip" -q install --no-deps -r "$wanted" &&
+        cp "$wanted" "$venv/installed.txt"
 }
 
 # Compiles each kernel file for one architecture: proof that it compiles, needs no device.
@@ -139,7 +139,8 @@ mkdir -p "$logs"
 say "installing what is missing"
 # shellcheck disable=SC2086 # Lists of words.
 packages_install $build_packages $test_packages || exit 1
-ensure_python_packages || add_counts "Python packages" 0 1 0
+ensure_python_packages .venv-test tests/e2e/requirements.txt ||
+    add_counts "Python packages" 0 1 0
 if ! tools/world_vocabulary.sh build-test/vocab >"$logs/vocabulary.log" 2>&1; then
     say "no World vocabulary can be had here: its tests are skipped"
 fi
@@ -155,7 +156,8 @@ sanitized=(-Dbuildtype=debugoptimized -Db_lundef=false)
 # A build with sanitizers gets more time, and not what only takes longer there.
 sanitized_units=(--timeout-multiplier 4 --no-suite gosling --no-suite float64)
 long_only=(-m 'not long')
-[ -z "$long" ] || long_only=()
+# The clients of test_clients.py have a venv of their own.
+[ -z "$long" ] || long_only=(--ignore=tests/e2e/test_clients.py)
 
 if CC=gcc build_tree gcc --werror; then
     # Only here: jsonschema judges half a million texts.
@@ -182,6 +184,13 @@ if [ -n "$long" ]; then
     python3 tools/gosling/prompts.py >"$logs/gosling-prompts.jsonl"
     run_step gosling build-test/gcc/tests/gosling/test_gosling "$PWD/$logs/gosling-prompts.jsonl"
     run_step fuzz tests/fuzz/run.sh 60
+    if ensure_python_packages .venv-test-long tests/e2e/requirements-long.txt; then
+        SKEIN_BINARY=$PWD/build-test/gcc/skein run_step clients \
+            .venv-test-long/bin/python -m pytest -p no:cacheprovider -q -rfEs -W ignore \
+            tests/e2e/test_clients.py
+    else
+        add_counts "Python packages of the clients" 0 1 0
+    fi
 fi
 if find_nvcc; then
     run_step nvcc compile_kernels
