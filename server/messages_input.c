@@ -28,29 +28,16 @@ enum error_code messages_input_read_system(struct openai_reading *reading, struc
 
 /* ---- Messages ---- */
 
-static enum error_code read_role(struct openai_reading *reading, struct json_value message,
-                                 enum chat_role *role_out)
-{
-    const struct json_value value = json_reader_member(message, "role");
-    if (value.node == NULL) {
-        return OPENAI_READING_REFUSE_MEMBER(reading, message, "role", "is required");
-    }
-    struct text name;
-    const enum error_code code = json_reader_string(&reading->json, value, &name, &reading->error);
-    if (code != ERROR_NONE) {
-        return code;
-    }
-    if (text_equals(name, TEXT("user"))) {
-        *role_out = CHAT_ROLE_USER;
-    } else if (text_equals(name, TEXT("assistant"))) {
-        *role_out = CHAT_ROLE_ASSISTANT;
-    } else {
-        return OPENAI_READING_REFUSE(
-            reading, value, "'%.32s', must be user or assistant (system is a field of its own)",
-            name.bytes);
-    }
-    return ERROR_NONE;
-}
+static const struct openai_content_role role_rows[] = {
+    {"user", CHAT_ROLE_USER},
+    {"assistant", CHAT_ROLE_ASSISTANT},
+};
+
+static const struct openai_content_roles roles = {
+    .rows = role_rows,
+    .count = sizeof(role_rows) / sizeof(role_rows[0]),
+    .names = "user or assistant (system is a field of its own)",
+};
 
 /* What a tool returned; it may have returned nothing. */
 static enum error_code read_tool_result(struct openai_reading *reading, struct json_value block)
@@ -134,7 +121,7 @@ static enum error_code read_message(struct openai_reading *reading, struct json_
     enum error_code code =
         json_reader_expect(&reading->json, message, JSON_TYPE_OBJECT, &reading->error);
     if (code == ERROR_NONE) {
-        code = read_role(reading, message, role_out);
+        code = openai_content_read_role(reading, message, &roles, role_out);
     }
     if (code != ERROR_NONE) {
         return code;

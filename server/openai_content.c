@@ -10,6 +10,29 @@
 #include "base/limits.h"
 #include "server/reply_buffer.h"
 
+enum error_code openai_content_read_role(struct openai_reading *reading,
+                                         struct json_value message,
+                                         const struct openai_content_roles *roles,
+                                         enum chat_role *role_out)
+{
+    const struct json_value value = json_reader_member(message, "role");
+    if (value.node == NULL) {
+        return OPENAI_READING_REFUSE_MEMBER(reading, message, "role", "is required");
+    }
+    struct text name;
+    const enum error_code code = json_reader_string(&reading->json, value, &name, &reading->error);
+    if (code != ERROR_NONE) {
+        return code;
+    }
+    for (size_t index = 0; index < roles->count; index++) {
+        if (text_equals(name, text_from(roles->rows[index].name))) {
+            *role_out = roles->rows[index].role;
+            return ERROR_NONE;
+        }
+    }
+    return OPENAI_READING_REFUSE(reading, value, "'%.32s', must be %s", name.bytes, roles->names);
+}
+
 enum error_code openai_content_read_type(struct openai_reading *reading, struct json_value value,
                                          struct text *type_out)
 {

@@ -2,13 +2,31 @@
  *
  * server/openai_content.h - content as text or as typed parts, and the chat that is made of it.
  *
- * For the APIs whose conversations are more than a list of messages: responses_input.c and
- * messages_input.c. Thread: any. */
+ * Roles for every API; parts for those whose conversations are more than a list of messages:
+ * responses_input.c and messages_input.c. Thread: any. */
 #pragma once
 
 #include <stddef.h>
 
 #include "server/openai_reading.h"
+
+/* The roles that an API knows. */
+struct openai_content_role {
+    const char *name;
+    enum chat_role role;
+};
+
+struct openai_content_roles {
+    const struct openai_content_role *rows; /* [count] */
+    size_t count;
+    const char *names; /* For people. */
+};
+
+/* Reads the "role" of a message. INVALID_ARGUMENT: none, or one that is not in the table. */
+WARN_UNUSED enum error_code openai_content_read_role(struct openai_reading *reading,
+                                                     struct json_value message,
+                                                     const struct openai_content_roles *roles,
+                                                     enum chat_role *role_out);
 
 /* A kind of part: {"type": .type, .member: text}. */
 struct openai_content_kind {

@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "engine/tokenizer.h"
+#include "server/openai_content.h"
 #include "server/reply_buffer.h"
 
 /* ---- Token ids ---- */
@@ -133,36 +134,20 @@ enum error_code openai_prompt_read(struct openai_reading *reading, struct json_v
 
 /* ---- Messages ---- */
 
-static enum error_code read_role(struct openai_reading *reading, struct json_value message,
-                                 enum chat_role *role_out)
-{
-    static const struct {
-        const char *name;
-        enum chat_role role;
-    } roles[] = {
-        {"system", CHAT_ROLE_SYSTEM}, {"developer", CHAT_ROLE_SYSTEM},
-        {"user", CHAT_ROLE_USER},     {"assistant", CHAT_ROLE_ASSISTANT},
-        {"tool", CHAT_ROLE_TOOL},     {"function", CHAT_ROLE_TOOL},
-    };
-    const struct json_value value = json_reader_member(message, "role");
-    if (value.node == NULL) {
-        return OPENAI_READING_REFUSE_MEMBER(reading, message, "role", "is required");
-    }
-    struct text name;
-    const enum error_code code = json_reader_string(&reading->json, value, &name, &reading->error);
-    if (code != ERROR_NONE) {
-        return code;
-    }
-    for (size_t index = 0; index < sizeof(roles) / sizeof(roles[0]); index++) {
-        if (text_equals(name, text_from(roles[index].name))) {
-            *role_out = roles[index].role;
-            return ERROR_NONE;
-        }
-    }
-    return OPENAI_READING_REFUSE(
-        reading, value, "'%.32s', must be system, developer, user, assistant, tool or function",
-        name.bytes);
-}
+static const struct openai_content_role role_rows[] = {
+    {"system", CHAT_ROLE_SYSTEM},
+    {"developer", CHAT_ROLE_SYSTEM},
+    {"user", CHAT_ROLE_USER},
+    {"assistant", CHAT_ROLE_ASSISTANT},
+    {"tool", CHAT_ROLE_TOOL},
+    {"function", CHAT_ROLE_TOOL},
+};
+
+static const struct openai_content_roles roles = {
+    .rows = role_rows,
+    .count = sizeof(role_rows) / sizeof(role_rows[0]),
+    .names = "system, developer, user, assistant, tool or function",
+};
 
 /* Reads {"type":"text","text":".."}; other kinds of parts are images, sound, files. */
 static enum error_code read_part(struct openai_reading *reading, struct json_value part,
@@ -221,7 +206,7 @@ static enum error_code read_message(struct openai_reading *reading, struct json_
     enum error_code code =
         json_reader_expect(&reading->json, value, JSON_TYPE_OBJECT, &reading->error);
     if (code == ERROR_NONE) {
-        code = read_role(reading, value, &message_out->role);
+        code = openai_content_read_role(reading, value, &roles, &message_out->role);
     }
     if (code != ERROR_NONE) {
         return code;

@@ -44,36 +44,18 @@ enum error_code responses_input_read_instructions(struct openai_reading *reading
 
 /* ---- Input ---- */
 
-static enum error_code read_role(struct openai_reading *reading, struct json_value item,
-                                 enum chat_role *role_out)
-{
-    static const struct {
-        const char *name;
-        enum chat_role role;
-    } roles[] = {
-        {"user", CHAT_ROLE_USER},
-        {"assistant", CHAT_ROLE_ASSISTANT},
-        {"system", CHAT_ROLE_SYSTEM},
-        {"developer", CHAT_ROLE_SYSTEM},
-    };
-    const struct json_value value = json_reader_member(item, "role");
-    if (value.node == NULL) {
-        return OPENAI_READING_REFUSE_MEMBER(reading, item, "role", "is required");
-    }
-    struct text name;
-    const enum error_code code = json_reader_string(&reading->json, value, &name, &reading->error);
-    if (code != ERROR_NONE) {
-        return code;
-    }
-    for (size_t index = 0; index < sizeof(roles) / sizeof(roles[0]); index++) {
-        if (text_equals(name, text_from(roles[index].name))) {
-            *role_out = roles[index].role;
-            return ERROR_NONE;
-        }
-    }
-    return OPENAI_READING_REFUSE(
-        reading, value, "'%.32s', must be user, assistant, system or developer", name.bytes);
-}
+static const struct openai_content_role role_rows[] = {
+    {"user", CHAT_ROLE_USER},
+    {"assistant", CHAT_ROLE_ASSISTANT},
+    {"system", CHAT_ROLE_SYSTEM},
+    {"developer", CHAT_ROLE_SYSTEM},
+};
+
+static const struct openai_content_roles roles = {
+    .rows = role_rows,
+    .count = sizeof(role_rows) / sizeof(role_rows[0]),
+    .names = "user, assistant, system or developer",
+};
 
 /* Adds what the item's member says as one message. */
 static enum error_code read_content(struct openai_reading *reading, struct json_value item,
@@ -104,7 +86,7 @@ static enum error_code read_item(struct openai_reading *reading, struct json_val
         return code;
     }
     if (text_equals(type, TEXT("message"))) {
-        code = read_role(reading, item, &role);
+        code = openai_content_read_role(reading, item, &roles, &role);
         return code != ERROR_NONE ? code : read_content(reading, item, "content", role);
     }
     if (text_equals(type, TEXT("function_call_output"))) {

@@ -80,8 +80,9 @@ COMMENT_OR_LITERAL = re.compile(
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b")
 MACHINE_PATH = re.compile(r"(?<![\w.}])/(?:work|root|home)/")
 REGISTRY_HOST = re.compile(
-    r"\b(?:pypi\.org|pythonhosted\.org|npmjs\.org|crates\.io|rubygems\.org|docker\.io|ghcr\.io"
-    r"|quay\.io|nvcr\.io|golang\.org|deb\.debian\.org|archive\.ubuntu\.com|anaconda\.org)\b")
+    r"\b(?:(?:pypi|npm" r"js|rubygems|golang|anaconda)\.(?:org)|python" r"hosted\.(?:org)"
+    r"|(?:crates|docker|ghcr|quay|nvcr)\.(?:io)|(?:deb|security)\.debian\.(?:org)"
+    r"|archive\.ubuntu\.(?:com))\b")
 
 # Tables of README.md that a program of tests/tidy/ prints, in the order of the arguments.
 TABLES = ("options", "fields")
