@@ -8,7 +8,6 @@ import contextlib
 import ctypes
 import os
 import pathlib
-import time
 
 PTRACE_ATTACH, PTRACE_DETACH = 16, 17
 WAIT_FOR_ANY_THREAD = 0x40000000  # __WALL
@@ -18,22 +17,12 @@ _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c
 _libc.ptrace.restype = ctypes.c_long
 
 
-def _cpu_ticks(pid):
-    """CPU time of every thread but the first, by thread id."""
-    ticks = {}
+def engine_thread(pid):
+    """The thread that runs the steps; engine/engine.c names it."""
     for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        if int(task.name) != pid:
-            fields = (task / "stat").read_text().rsplit(")", 1)[1].split()
-            ticks[int(task.name)] = int(fields[11]) + int(fields[12])
-    return ticks
-
-
-def busiest_thread(pid, seconds):
-    """The thread that works most right now: the engine's, or one that its steps wait for."""
-    before = _cpu_ticks(pid)
-    time.sleep(seconds)
-    after = _cpu_ticks(pid)
-    return max(after, key=lambda thread: after[thread] - before.get(thread, 0))
+        if (task / "comm").read_text().strip() == "skein-engine":
+            return int(task.name)
+    raise LookupError("no thread is called skein-engine")
 
 
 @contextlib.contextmanager
