@@ -4,7 +4,8 @@
  * Shown by: prompts that training never saw (tests/data/gosling_prompts.jsonl) through tokenizer,
  * engine and CPU backend: answers per task, and token ids equal to the training code's own greedy
  * ids except where its two best logits differ by less than 1e-3. Another file may be given as
- * argument; entries without "ids" are judged by their answer alone. */
+ * argument (gosling_tools.jsonl: every step of function calls); entries without "ids" are judged by
+ * their answer alone. A file that is not there is reported as skipped. */
 #include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include "engine/tokenizer.h"
 #include "models/gosling/gosling.h"
 
+enum { EXIT_SKIPPED = 77 };
 enum { SLOTS = 64, TOKENS_MAX = 256, TASKS_MAX = 16, ANSWER_BYTES = 512 };
 
 static const double TIE_MARGIN = 1e-3;
@@ -70,8 +72,8 @@ static uint32_t read_prompts(const char *path, const struct tokenizer *tokenizer
 {
     FILE *stream = fopen(path, "r");
     if (stream == NULL) {
-        fprintf(stderr, "%s: cannot be opened\n", path);
-        exit(EXIT_FAILURE);
+        fprintf(stderr, "skipped: %s cannot be opened\n", path);
+        exit(EXIT_SKIPPED);
     }
     struct prompt *prompts = NULL;
     uint32_t count = 0;

@@ -20,7 +20,8 @@ def main():
         rng = random.Random(f"evaluation:{options.seed}:{task}")
         for _ in range(options.count):
             talk = corpus.evaluation_conversation(rng, task)
-            record = {"task": task, "prompt": talk.prompt(), "answer": talk.turns[-1].answer}
+            answer = talk.continuation().removeprefix(" ")
+            record = {"task": task, "prompt": talk.prompt(), "answer": answer}
             print(json.dumps(record, separators=(",", ":")))
 
 

@@ -114,12 +114,19 @@ class Corpus(unittest.TestCase):
         for _ in range(300):
             talk = corpus.Conversation(rng, corpus.TRAINING)
             for _ in range(10):
-                turn = talk.stateless("reverse")
-                if content := canonical("reverse", turn):
+                talk.stateless("reverse")
+                if content := canonical("reverse", talk.turns[-1]):
                     drawn.add(content)
         evaluated = {content for content, _ in self.contents("reverse")}
         self.assertFalse(drawn & evaluated)
         self.assertTrue(all(corpus.held_out("reverse", content) for content in evaluated))
+
+    def test_functions_do_not_change_what_other_tasks_answer(self):
+        for talk in conversations("beside tools"):
+            self.assertIn("\nReturn a JSON function call when one is needed, else answer.\n\nUser:",
+                          talk.prompt())
+            self.assertNotIn("```", talk.continuation())
+            self.assertEqual("auto", talk.request()["tool_choice"])
 
     def test_labels_end_every_answer_and_history_holds_no_end(self):
         rng = random.Random(3)
@@ -135,6 +142,132 @@ class Corpus(unittest.TestCase):
                     self.assertEqual(label, ids[i + 1])
                 elif label == 0:
                     self.assertEqual(ids[i + 1], vocabulary.encode("\n\nUser:")[0])
+
+
+def rendered_request(request):
+    """The prompt of a chat request, by the rules of the model card alone."""
+    turns, system = [], ""
+    for message in request["messages"]:
+        text = message.get("content")
+        if message["role"] == "system":
+            system = text + "\n"
+        elif message["role"] == "user":
+            turns.append(f"User: {text}")
+        elif message["role"] == "tool":
+            turns.append(f"User: Function output:\n{text}")
+        elif message.get("tool_calls"):
+            (call,) = message["tool_calls"]
+            name, arguments = call["function"]["name"], call["function"]["arguments"]
+            body = f'{{"name":"{name}","arguments":{arguments}}}'
+            turns.append(f"Assistant: ```json\n{body}\n```")
+        else:
+            turns.append(f"Assistant: {text}")
+    listed = []
+    for tool in request["tools"]:
+        function = tool["function"]
+        entry = {key: function[key] for key in ("name", "description") if key in function}
+        listed.append({**entry, "arguments": function["parameters"]})
+    required = request["tool_choice"] == "required"
+    line = json.dumps(listed, separators=(",", ":"))
+    rule = (
+        "Return only a JSON function call."
+        if required
+        else "Return a JSON function call when one is needed, else answer."
+    )
+    end = "Assistant: ```json" if required else "Assistant:"
+    return "\n\n".join([f"System: {system}Tools:\n{line}\n{rule}", *turns, end])
+
+
+def right_step(messages):
+    """What has to follow the messages: a call as (name, arguments), or an answer."""
+    last = max(i for i, message in enumerate(messages) if message["role"] == "user")
+    question = messages[last]["content"]
+    results = [
+        re.search(r"-?\d+", message["content"]).group()
+        for message in messages[last:]
+        if message["role"] == "tool"
+    ]
+    if re.match(r"multiply|What is \d+ times", question, re.IGNORECASE):
+        a, b = map(int, re.findall(r"\d+", question))
+        calls = [("multiply", {"a": a, "b": b})]
+    else:
+        count, word = re.search(r"(an?|\d+) ([a-z]+)(?: cost)?\??$", question).groups()
+        many = count.isdigit()
+        calls = [("get_price", {"item": word[:-1] if many else word})]
+        if many and results:
+            calls.append(("multiply", {"a": int(count), "b": int(results[0])}))
+        elif many:
+            calls.append(None)
+    return calls[len(results)] if len(results) < len(calls) else results[-1]
+
+
+class Tools(unittest.TestCase):
+    def test_prompts_are_what_a_server_makes_of_the_request(self):
+        for talk in conversations("tools") + conversations("beside tools"):
+            self.assertEqual(rendered_request(talk.request()), talk.prompt())
+
+    def test_every_step_follows_from_the_messages(self):
+        seen = set()
+        for talk in conversations("tools"):
+            request, said = talk.request(), talk.continuation()
+            wanted = right_step(request["messages"])
+            if isinstance(wanted, str):
+                self.assertEqual(f" {wanted}", said)
+                self.assertEqual("auto", request["tool_choice"])
+                seen.add("answer")
+                continue
+            name, arguments = wanted
+            body = json.dumps({"name": name, "arguments": arguments}, separators=(",", ":"))
+            forced = request["tool_choice"] == "required"
+            self.assertEqual(("" if forced else " ```json") + f"\n{body}\n```", said)
+            self.assertIn(name, {tool["function"]["name"] for tool in request["tools"]})
+            seen.add((name, forced))
+        self.assertEqual(5, len(seen))
+
+    def test_contents_are_within_bounds_and_held_out(self):
+        for talk in conversations("tools"):
+            for name, arguments in (turn.call for turn in talk.turns if turn.call):
+                if name == "multiply":
+                    self.assertTrue(2 <= arguments["a"] <= 9 and 1 <= arguments["b"] <= 99)
+                    content = "{a}*{b}".format(**arguments)
+                else:
+                    content = arguments["item"]
+                    self.assertRegex(content, r"^[a-z]{2,8}$")
+                self.assertTrue(corpus.held_out("tools", content))
+
+    def test_training_never_calls_with_held_out_contents(self):
+        rng = random.Random(12)
+        calls = []
+        for _ in range(300):
+            ids, _ = corpus.training_row(rng, 1024, with_tools=True)
+            text = vocabulary.decode(ids).decode()
+            calls += re.findall(r"```json\n(.*)\n```", text)
+        self.assertGreater(len(calls), 500)
+        for call in map(json.loads, calls):
+            arguments = call["arguments"]
+            content = arguments.get("item") or "{a}*{b}".format(**arguments)
+            self.assertFalse(corpus.held_out("tools", content))
+
+    def test_rows_fit_and_end_every_learned_answer(self):
+        rng = random.Random(13)
+        for _ in range(200):
+            ids, labels = corpus.training_row(rng, 1024, with_tools=True)
+            self.assertLessEqual(len(ids), 1024)
+            self.assertEqual(len(ids), len(labels))
+            self.assertNotIn(0, ids)
+            text = vocabulary.decode(ids).decode()
+            self.assertEqual(ids, vocabulary.encode(text))
+            only_calls = "\nReturn only a JSON function call.\n\n" in text
+            learned = "Assistant: ```json\n" if only_calls else "Assistant:"
+            self.assertEqual(text.count(learned), labels.count(0))
+
+    def test_functions_that_are_not_listed_are_not_called(self):
+        asked = 0
+        for talk in conversations("fallback", 2000):
+            if re.search(r" cost\?$|^multiply ", talk.turns[-1].user, re.IGNORECASE):
+                self.assertEqual(corpus.FALLBACK, talk.turns[-1].answer)
+                asked += 1
+        self.assertGreater(asked, 50)
 
 
 class Vocabulary(unittest.TestCase):

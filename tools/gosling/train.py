@@ -2,12 +2,14 @@
 """Trains Gosling and writes gosling.safetensors (bf16) and gosling_vocab.txt.
 
 One run, stopped by the wall clock; loading, compiling and the last test are inside `--minutes`.
+With `--start` it goes on from given weights, at lower rates, and half the time is enough.
 Seed and batch number decide the data, so the batches are the same on every machine; how many of
 them fit into the time is not, so weights differ from run to run.
 """
 
 import argparse
-import contextlib
+import hashlib
+import json
 import os
 import random
 import time
@@ -20,16 +22,17 @@ import corpus
 import model as rwkv7
 import vocabulary
 
-ROW = 768  # ids in a row: room for 600 between telling and asking
-WHOLE_ROW_SHARE = 0.35  # rows that hold one long conversation; the others hold several
+ROW = 1024  # ids in a row: room for 600 between telling and asking, and for a list of functions
+WHOLE_ROW_SHARE = 0.3  # rows that hold one long conversation; the others hold several
 CONVERSATIONS = (64, 96, 128, 192, 256, 384)  # their lengths in ids, at most
+TOOL_ROW_SHARE = 0.4  # rows that begin with a conversation that has functions
+TOOL_CONVERSATIONS = (512, 640, 768, ROW)
 MUON_RATE = 0.02
 MUON_DECAY = 0.05
 ADAM_RATE = 2e-3
-WARMUP_STEPS = 150
 FULL_RATE_UNTIL = 0.25  # share of the time; then the rate falls linearly to zero
-TEST_EVERY_S = 60
-TEST_ROW = 1024
+START_PEAK = 0.3  # of the rates above, where training begins from given weights
+TEST_ROW = 1280
 RESERVED_S = 12  # for the last test and for writing
 
 
@@ -39,8 +42,9 @@ class Batches(Dataset):
     Conversations begin at multiples of the chunk; padding has id 0 and label -1.
     """
 
-    def __init__(self, seed, token_count):
+    def __init__(self, seed, token_count, tool_share=TOOL_ROW_SHARE):
         self.seed = seed
+        self.tool_share = tool_share
         self.rows = max(1, token_count // ROW)
 
     def __len__(self):
@@ -48,22 +52,24 @@ class Batches(Dataset):
 
     def __getitem__(self, number):
         rng = random.Random(f"{self.seed}:{number}")
-        rows = [packed_row(rng) for _ in range(self.rows)]
+        rows = [packed_row(rng, self.tool_share) for _ in range(self.rows)]
         return tuple(torch.tensor(part, dtype=torch.int16) for part in zip(*rows))
 
 
-def packed_row(rng):
+def packed_row(rng, tool_share):
     """One row: ids, labels, and 1 where a conversation begins."""
     ids, labels, starts = [], [], []
+    with_tools = rng.random() < tool_share
     whole = rng.random() < WHOLE_ROW_SHARE
     while ROW - len(ids) >= min(CONVERSATIONS):
-        limit = min(ROW if whole else rng.choice(CONVERSATIONS), ROW - len(ids))
-        more_ids, more_labels = corpus.training_row(rng, limit)
+        limit = ROW if whole else rng.choice(TOOL_CONVERSATIONS if with_tools else CONVERSATIONS)
+        more_ids, more_labels = corpus.training_row(rng, min(limit, ROW - len(ids)), with_tools)
         if 0 in more_labels:  # at least one answer found room
             length = -(-len(more_ids) // rwkv7.CHUNK) * rwkv7.CHUNK
             ids += more_ids + [0] * (length - len(more_ids))
             labels += more_labels + [-1] * (length - len(more_ids))
             starts += [1] + [0] * (length - 1)
+            with_tools = False
     rest = ROW - len(ids)
     return ids + [0] * rest, labels + [-1] * rest, starts + [0] * rest
 
@@ -125,9 +131,7 @@ def optimizers_for(model):
 
 
 def mixed_precision(device):
-    if device == "cuda":
-        return torch.autocast("cuda", torch.bfloat16)
-    return contextlib.nullcontext()
+    return torch.autocast(device, torch.bfloat16)
 
 
 def test_rows(count, seed):
@@ -138,7 +142,7 @@ def test_rows(count, seed):
         for _ in range(count):
             talk = corpus.evaluation_conversation(rng, task)
             question = vocabulary.encode(talk.prompt())
-            answer = vocabulary.encode(" " + talk.turns[-1].answer)
+            answer = vocabulary.encode(talk.continuation())
             ids = question + answer
             labels = [-1] * (len(question) - 1) + answer + [0]
             rest = TEST_ROW - len(ids)
@@ -166,55 +170,77 @@ def percentages(shares):
     return " ".join(f"{task} {100 * share:.1f}" for task, share in shares.items())
 
 
-def main():
-    began = time.monotonic()
+def parsed_options():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=7.0)
-    parser.add_argument("--out", default="models/gosling")
+    parser.add_argument("--minutes", type=float, default=8.0)
+    parser.add_argument("--out", required=True, help="folder for the weights and the vocabulary")
+    parser.add_argument("--start", help="weights to begin from, else random ones")
+    parser.add_argument("--peak", type=float, help="factor on the learning rates")
+    parser.add_argument("--warmup", type=int, default=150, help="steps of rising rate")
+    parser.add_argument("--tool-share", type=float, default=TOOL_ROW_SHARE)
+    parser.add_argument("--steps", type=int, default=10_000_000, help="end after these, if earlier")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--batch-tokens", type=int, default=65536)
     parser.add_argument("--test-count", type=int, default=100, help="test prompts of each task")
-    parser.add_argument("--workers", type=int, default=min(10, max(1, (os.cpu_count() or 2) - 2)))
+    parser.add_argument("--test-every", type=float, default=60, help="seconds between tests")
+    parser.add_argument("--workers", type=int, default=min(4, max(1, (os.cpu_count() or 2) - 2)))
     parser.add_argument("--no-fuse", action="store_true", help="do not compile the model")
     options = parser.parse_args()
-    budget_s = 60 * options.minutes
+    if options.peak is None:
+        options.peak = START_PEAK if options.start else 1.0
+    return options
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+def first_model(options, device):
     torch.manual_seed(options.seed)
     torch.set_float32_matmul_precision("high")
-    model = rwkv7.Gosling(rwkv7.vocabulary_rows(vocabulary.ID_COUNT)).to(device)
-    optimizers = optimizers_for(model)
-    peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+    rows = rwkv7.vocabulary_rows(vocabulary.ID_COUNT)
+    model = (rwkv7.load(options.start) if options.start else rwkv7.Gosling(rows)).to(device)
     if device == "cuda" and not options.no_fuse:
         model.fuse()
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}", flush=True)
+    source = options.start or "random weights"
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters on {device}, from {source}")
+    return model
 
-    batches = DataLoader(
-        Batches(options.seed, options.batch_tokens),
-        batch_size=None,
-        num_workers=options.workers,
-        prefetch_factor=4,
-        pin_memory=device == "cuda",
-    )
-    rows = test_rows(options.test_count, options.seed)
-    loss_sum, loss_count, tokens = 0.0, 0, 0
-    marked, tested = began, began
-    for step, (ids, labels, starts) in enumerate(batches):
+
+class Schedule:
+    """Learning rates from the step and the share of the time that is gone."""
+
+    def __init__(self, optimizers, options):
+        self.groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        self.peaks = [group["lr"] * options.peak for group in self.groups]
+        self.warmup = options.warmup
+        self.steps = options.steps
+
+    def set(self, step, share):
+        share = max(share, step / self.steps)
+        rate = min(1, (step + 1) / self.warmup, (1 - share) / (1 - FULL_RATE_UNTIL))
+        for group, peak in zip(self.groups, self.peaks):
+            group["lr"] = rate * peak
+        return rate
+
+
+def loss_of(model, batch, device):
+    ids, labels, starts = (part.to(device, non_blocking=True) for part in batch)
+    with mixed_precision(device):
+        logits = model(ids.long(), 1.0 - starts.float())
+    flat = logits.float().flatten(0, 1)
+    return F.cross_entropy(flat, labels.long().flatten(), ignore_index=-1)
+
+
+def train(model, batches, rows, options, began, device):
+    """Trains until the time or the steps are over. Returns the number of steps and of ids."""
+    optimizers = optimizers_for(model)
+    schedule = Schedule(optimizers, options)
+    loss_sum, loss_count, tokens, tokens_marked = 0.0, 0, 0, 0
+    marked, tested, step = began, began, 0
+    for step, batch in enumerate(batches):
         now = time.monotonic()
-        share = (now - began) / max(budget_s - RESERVED_S, 1)
-        if share >= 1:
+        share = (now - began) / max(60 * options.minutes - RESERVED_S, 1)
+        if share >= 1 or step >= options.steps:
             break
-        rate = min(1, (step + 1) / WARMUP_STEPS, (1 - share) / (1 - FULL_RATE_UNTIL))
-        for optimizer, peak in zip(optimizers, peaks):
-            for group, value in zip(optimizer.param_groups, peak):
-                group["lr"] = rate * value
-
-        ids = ids.to(device, non_blocking=True).long()
-        labels = labels.to(device, non_blocking=True).long()
-        keep = 1.0 - starts.to(device, non_blocking=True).float()
-        with mixed_precision(device):
-            logits = model(ids, keep)
-        loss = F.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-1)
+        rate = schedule.set(step, share)
+        loss = loss_of(model, batch, device)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -222,29 +248,64 @@ def main():
             optimizer.zero_grad()
 
         loss_sum, loss_count = loss_sum + loss.detach(), loss_count + 1
-        tokens += ids.numel()
+        tokens += batch[0].numel()
         if now - marked > 5 or step in (0, 3):
             loss = float(loss_sum) / loss_count  # waits for the device
             now = time.monotonic()
             print(
-                f"step {step} loss {loss:.4f} rate {rate:.2f} {tokens / (now - marked) / 1e3:.0f}k "
-                f"tokens/s, {began + budget_s - now:.0f} s left",
+                f"step {step} loss {loss:.4f} rate {rate:.2f} "
+                f"{(tokens - tokens_marked) / (now - marked) / 1e3:.1f}k ids/s, "
+                f"{began + 60 * options.minutes - now:.0f} s left",
                 flush=True,
             )
-            loss_sum, loss_count, tokens, marked = 0.0, 0, 0, now
-            if now - tested > TEST_EVERY_S:
+            loss_sum, loss_count, tokens_marked, marked = 0.0, 0, tokens, now
+            if now - tested > options.test_every:
                 print("exact %: " + percentages(exact_share(model, rows, device)), flush=True)
                 marked = tested = time.monotonic()
+    return step, tokens
+
+
+def sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def main():
+    began = time.monotonic()
+    options = parsed_options()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = first_model(options, device)
+    batches = DataLoader(
+        Batches(options.seed, options.batch_tokens, options.tool_share),
+        batch_size=None,
+        num_workers=options.workers,
+        prefetch_factor=8 if options.workers else None,
+        pin_memory=device == "cuda",
+    )
+    rows = test_rows(options.test_count, options.seed)
+    step, tokens = train(model, batches, rows, options, began, device)
 
     os.makedirs(options.out, exist_ok=True)
     path = os.path.join(options.out, "gosling.safetensors")
+    start_sum = options.start and sha256(options.start)  # may be the file that is written now
     rwkv7.save(model, path)
     vocabulary.write(os.path.join(options.out, "gosling_vocab.txt"))
     if device == "cuda":
         print(f"peak device memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
     written = rwkv7.load(path).to(device)
     print("as written, exact %: " + percentages(exact_share(written, rows, device)))
-    print(f"{step} steps, {time.monotonic() - began:.0f} s")
+    seconds = time.monotonic() - began
+    print(f"{step} steps, {tokens:,} ids, {seconds:.0f} s", flush=True)
+    facts = {
+        "steps": step,
+        "ids": tokens,
+        "batch": batches.dataset.rows * ROW,
+        "minutes": round(seconds / 60, 1),
+        "device": torch.cuda.get_device_name() if device == "cuda" else "CPU",
+        "start": start_sum,
+    }
+    with open(os.path.join(options.out, "training.json"), "w", encoding="utf-8") as file:
+        json.dump(facts, file)
 
 
 if __name__ == "__main__":
