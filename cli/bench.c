@@ -13,13 +13,17 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "cli/bench_device.h"
+#include "cli/bench_http.h"
+#include "cli/bench_kernels.h"
 #include "cli/bench_model.h"
 #include "cli/bench_report.h"
+#include "cli/http_load.h"
 
 enum {
     ROUNDS_DEFAULT = 5, /* The least that a median deserves. */
     PROMPT_TOKENS_MAX = 1 << 20,
     PROGRESS_BYTES = 64,
+    HTTP_TOKENS = 256, /* Of each stream. */
 };
 
 #define DECODE_DEFAULT "1,2,4,8,16,32,64"
@@ -31,7 +35,19 @@ static const double ceiling_seconds = 0.15;
 static const double ffn_zeros_default = 0.5;   /* What random weights have by themselves. */
 
 /* Flags of this command only; the order of enum. */
-enum { SYNTHETIC, FFN_ZEROS, DECODE, PREFILL, ROUNDS, SECONDS, KERNELS, JSON, FLAG_COUNT };
+enum {
+    SYNTHETIC,
+    FFN_ZEROS,
+    DECODE,
+    PREFILL,
+    ROUNDS,
+    SECONDS,
+    CPU_KERNELS,
+    KERNELS,
+    HTTP,
+    JSON,
+    FLAG_COUNT,
+};
 
 static const struct config_extra_flag flags_template[FLAG_COUNT] = {
     [SYNTHETIC] = {.flag = "synthetic", .kind = CONFIG_EXTRA_VALUE},
@@ -40,13 +56,16 @@ static const struct config_extra_flag flags_template[FLAG_COUNT] = {
     [PREFILL] = {.flag = "prefill", .kind = CONFIG_EXTRA_VALUE},
     [ROUNDS] = {.flag = "rounds", .kind = CONFIG_EXTRA_VALUE},
     [SECONDS] = {.flag = "seconds", .kind = CONFIG_EXTRA_VALUE},
-    [KERNELS] = {.flag = "kernels", .kind = CONFIG_EXTRA_VALUE},
+    [CPU_KERNELS] = {.flag = "cpu-kernels", .kind = CONFIG_EXTRA_VALUE},
+    [KERNELS] = {.flag = "kernels", .kind = CONFIG_EXTRA_SWITCH},
+    [HTTP] = {.flag = "http", .kind = CONFIG_EXTRA_SWITCH},
     [JSON] = {.flag = "json", .kind = CONFIG_EXTRA_SWITCH},
 };
 
 static const char usage[] =
     "skein bench [options] [--synthetic SIZE [--ffn-zeros SHARE]] [--decode LIST]\n"
-    "                   [--prefill LIST] [--rounds N] [--seconds S] [--kernels NAME] [--json]\n\n"
+    "                   [--prefill LIST] [--rounds N] [--seconds S] [--cpu-kernels NAME]\n"
+    "                   [--kernels] [--http] [--json]\n\n"
     "Measures tokens a second of a model, sampling included, as the server's own loop reaches\n"
     "them, beside the highest rates of reading and multiplying seen in the same run.\n\n"
     "  --synthetic SIZE   random weights in an official shape (0.1b, 0.4b, 1.5b, 2.9b, 7.2b,\n"
@@ -56,8 +75,11 @@ static const char usage[] =
     "  --prefill LIST     prompts times tokens (default " PREFILL_DEFAULT "), or none\n"
     "  --rounds N         of each row and ceiling, at least 5 (default 5)\n"
     "  --seconds S        of each row in a round (default 0.5)\n"
-    "  --kernels NAME     of the CPU, instead of the fastest: reference, avx2, avx512\n"
-    "  --json             print JSON";
+    "  --cpu-kernels NAME instead of the fastest: reference, avx2, avx512\n"
+    "  --kernels          on CUDA, also the time of each kernel and its share of the floor\n"
+    "  --http             also the decode rows through the server, with a load client here; draws\n"
+    "                     from the vocabulary of --vocab, or the built-in one\n"
+    "  --json             print JSON, without --kernels and --http";
 
 /* What one benchmark holds. */
 struct bench {
@@ -66,6 +88,7 @@ struct bench {
     struct runtime runtime;       /* Of --model. */
     struct bench_model synthetic; /* Of --synthetic. */
     struct bench_device device;
+    const struct model_spec *spec; /* Of the one or the other. */
     struct bench_runner *runner;
     struct clock clock;
     struct bench_report report;
@@ -192,13 +215,31 @@ static enum error_code open_model(struct bench *bench, const struct model_spec *
         *spec_out = &bench->synthetic.spec;
         bench->report.model = size;
         bench->report.ffn_zeros = bench->ffn_zeros;
-        return bench_model_make(size, bench->ffn_zeros, &bench->synthetic, error);
+        struct error absence = {0};
+        const bool copies = bench->flags[CPU_KERNELS].value == NULL &&
+                            runtime_uses_cuda(&bench->config, &absence);
+        return bench_model_make(size, bench->ffn_zeros, copies, &bench->synthetic, error);
     }
     *spec_out = &bench->runtime.spec;
     bench->report.model = bench->config.model != NULL ? bench->config.model : "gosling";
     const enum error_code code = runtime_open_model(bench->config.model, &bench->runtime, error);
     if (code == ERROR_NONE) {
         runtime_warm_up(&bench->runtime);
+    }
+    return code;
+}
+
+/* Only the server needs one: without it every row of the model has a token. */
+static enum error_code open_tokenizer(struct bench *bench, const struct model_spec *spec,
+                                      uint32_t *id_count_out, struct error *error)
+{
+    *id_count_out = spec->V;
+    if (bench->flags[HTTP].value == NULL) {
+        return ERROR_NONE;
+    }
+    const enum error_code code = runtime_open_tokenizer(&bench->config, &bench->runtime, error);
+    if (code == ERROR_NONE && tokenizer_token_count(bench->runtime.tokenizer) < spec->V) {
+        *id_count_out = tokenizer_token_count(bench->runtime.tokenizer);
     }
     return code;
 }
@@ -213,11 +254,21 @@ static enum error_code open_all(struct bench *bench, struct error *error)
         slot_count = row->sequence_count > slot_count ? row->sequence_count : slot_count;
         token_count = row->token_count > token_count ? row->token_count : token_count;
     }
+    uint32_t id_count = 0;
     bench->config.slots = slot_count;
     enum error_code code = open_model(bench, &spec, error);
+    bench->spec = spec;
     if (code == ERROR_NONE) {
-        code = bench_device_open(&bench->config, spec, bench->flags[KERNELS].value, &bench->clock,
-                                 &bench->device, error);
+        code = open_tokenizer(bench, spec, &id_count, error);
+    }
+    if (code == ERROR_NONE) {
+        code = bench_device_open(&bench->config, spec, id_count, bench->flags[CPU_KERNELS].value,
+                                 &bench->clock, &bench->device, error);
+    }
+    if (code == ERROR_NONE && bench->flags[KERNELS].value != NULL &&
+        !bench_device_has_kernels(&bench->device)) {
+        code = error_set(error, ERROR_INVALID_ARGUMENT,
+                         "--kernels tells the times of CUDA kernels: it needs a CUDA device");
     }
     if (code != ERROR_NONE) {
         return code;
@@ -309,6 +360,52 @@ static enum error_code measure(struct bench *bench, struct error *error)
     return code;
 }
 
+/* The table of kernels of every row. */
+static enum error_code print_kernels(struct bench *bench, struct error *error)
+{
+    const struct bench_ceilings ceilings = {.bytes = bench->report.read_ceiling,
+                                            .flops = bench->report.multiply_ceiling};
+    enum error_code code = ERROR_NONE;
+    for (uint32_t index = 0; code == ERROR_NONE && index < bench->report.row_count; index++) {
+        code = bench_kernels_print(&bench->device, bench->runner, &bench->report.rows[index].row,
+                                   &ceilings, &bench->clock, error);
+    }
+    return code;
+}
+
+/* The decode rows through the server, beside what the engine's own loop reached. */
+static enum error_code measure_http(struct bench *bench, struct error *error)
+{
+    const struct bench_http_options options = {
+        .config = &bench->config,
+        .spec = bench->spec,
+        .backend = bench->device.backend,
+        .tokenizer = bench->runtime.tokenizer,
+        .clock = &bench->clock,
+    };
+    enum error_code code = ERROR_NONE;
+    printf("\n%-16s %11s %8s %26s %26s\n", "through HTTP", "tok/s", "of loop",
+           "first token p50, p99 ms", "between tokens p50, p99 ms");
+    for (uint32_t index = 0; code == ERROR_NONE && index < bench->report.row_count; index++) {
+        const struct bench_row_result *row = &bench->report.rows[index];
+        if (row->row.kind != BENCH_DECODE) {
+            continue;
+        }
+        struct http_load_result result;
+        char name[PROGRESS_BYTES];
+        bench_row_name(&row->row, name, sizeof name);
+        code = bench_http_measure(&options, row->row.sequence_count, HTTP_TOKENS, &result, error);
+        if (code == ERROR_NONE) {
+            const double loop = (double)row->cost.token_count / bench_samples_median(&row->seconds);
+            printf("%-16s %11.1f %7.1f%% %13.1f %12.1f %13.2f %12.2f\n", name,
+                   result.tokens_per_second, result.tokens_per_second / loop * 100.0,
+                   result.first_p50 * 1e3, result.first_p99 * 1e3, result.inter_p50 * 1e3,
+                   result.inter_p99 * 1e3);
+        }
+    }
+    return code;
+}
+
 enum exit_code command_bench(int argc, char **argv)
 {
     static struct bench bench; /* Tens of kilobytes of samples. */
@@ -333,8 +430,12 @@ enum exit_code command_bench(int argc, char **argv)
     bench_report_finish(&bench.report);
     if (bench.flags[JSON].value != NULL) {
         bench_report_print_json(&bench.report);
-    } else {
-        bench_report_print_table(&bench.report);
+        goto out;
+    }
+    bench_report_print_table(&bench.report);
+    if ((bench.flags[KERNELS].value != NULL && print_kernels(&bench, &error) != ERROR_NONE) ||
+        (bench.flags[HTTP].value != NULL && measure_http(&bench, &error) != ERROR_NONE)) {
+        exit_code = command_fail_with(&error);
     }
 out:
     bench_runner_destroy(bench.runner);

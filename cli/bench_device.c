@@ -7,6 +7,7 @@
 
 #include "cpu/cpu_backend.h"
 #include "cpu/cpu_ceiling.h"
+#include "cuda/cuda_ceiling.h"
 
 /* NULL when there is none of that name for this processor. */
 static const struct cpu_kernels *find_kernels(const char *name)
@@ -22,6 +23,18 @@ static const struct cpu_kernels *find_kernels(const char *name)
         }
     }
     return NULL;
+}
+
+static enum error_code open_cuda(const struct config *config, const struct model_spec *spec,
+                                 const struct sampling_vocabulary *vocabulary,
+                                 struct bench_device *device, struct error *error)
+{
+    device->kernels = "cuda";
+    enum error_code code = runtime_open_backend(config, spec, vocabulary, &device->backend, error);
+    if (code == ERROR_NONE) {
+        code = cuda_ceiling_create(&device->cuda_ceiling, error);
+    }
+    return code;
 }
 
 /* As runtime_open_backend, with kernels that serve would not choose. */
@@ -42,18 +55,23 @@ static enum error_code open_with(const struct config *config, const struct model
 }
 
 enum error_code bench_device_open(const struct config *config, const struct model_spec *spec,
-                                  const char *kernels, const struct clock *clock,
-                                  struct bench_device *device, struct error *error)
+                                  uint32_t token_count, const char *kernels,
+                                  const struct clock *clock, struct bench_device *device,
+                                  struct error *error)
 {
+    const struct sampling_vocabulary vocabulary = {.row_count = spec->V,
+                                                   .token_count = token_count};
+    struct error absence = {0};
+    if (kernels == NULL && runtime_uses_cuda(config, &absence)) {
+        return open_cuda(config, spec, &vocabulary, device, error);
+    }
     const struct cpu_kernels *set =
         kernels == NULL ? cpu_kernels_choose() : find_kernels(kernels);
     if (set == NULL) {
         return error_set(error, ERROR_INVALID_ARGUMENT,
-                         "--kernels %.40s: there are none of that name for this processor",
+                         "--cpu-kernels %.40s: there are none of that name for this processor",
                          kernels);
     }
-    /* No vocabulary is needed to draw numbers: every row has a token. */
-    const struct sampling_vocabulary vocabulary = {.row_count = spec->V, .token_count = spec->V};
     device->kernels = set->name;
     device->thread_count = runtime_thread_count(config);
     enum error_code code =
@@ -68,17 +86,26 @@ enum error_code bench_device_open(const struct config *config, const struct mode
 
 void bench_device_close(struct bench_device *device)
 {
+    cuda_ceiling_destroy(device->cuda_ceiling);
     cpu_ceiling_destroy(device->ceiling);
     backend_close(device->backend);
     *device = (struct bench_device){0};
 }
 
+bool bench_device_has_kernels(const struct bench_device *device)
+{
+    return device->cuda_ceiling != NULL;
+}
+
 double bench_device_read_rate(struct bench_device *device, double seconds)
 {
-    return cpu_ceiling_read_rate(device->ceiling, seconds);
+    return device->cuda_ceiling != NULL ? cuda_ceiling_copy_rate(device->cuda_ceiling, seconds)
+                                        : cpu_ceiling_read_rate(device->ceiling, seconds);
 }
 
 double bench_device_multiply_rate(struct bench_device *device, double seconds)
 {
-    return cpu_ceiling_multiply_rate(device->ceiling, seconds);
+    return device->cuda_ceiling != NULL
+               ? cuda_ceiling_multiply_rate(device->cuda_ceiling, seconds)
+               : cpu_ceiling_multiply_rate(device->ceiling, seconds);
 }

@@ -9,23 +9,31 @@
 #include "cli/runtime.h"
 
 struct cpu_ceiling;
+struct cuda_ceiling;
 
 /* Zeroed is valid to bench_device_close. */
 struct bench_device {
     struct backend *backend;
     const char *kernels;         /* Which variant of them, for people. */
-    uint32_t thread_count;
-    struct cpu_ceiling *ceiling; /* Of the CPU. */
+    uint32_t thread_count;       /* 0: not the CPU. */
+    struct cpu_ceiling *ceiling; /* Of the CPU, */
+    struct cuda_ceiling *cuda_ceiling; /* or of the CUDA device; the other is NULL. */
 };
 
-/* Opens a backend with config->slots sequences; `kernels` NULL: those that serve would choose.
- * INVALID_ARGUMENT: no such kernels, or not for this processor. DEVICE. OUT_OF_MEMORY. */
+/* Opens a backend with config->slots sequences that draws ids below token_count; `kernels` NULL:
+ * those that serve would choose. INVALID_ARGUMENT: no such kernels, or not for this processor.
+ * DEVICE. OUT_OF_MEMORY. */
 WARN_UNUSED enum error_code bench_device_open(const struct config *config,
-                                              const struct model_spec *spec, const char *kernels,
+                                              const struct model_spec *spec,
+                                              uint32_t token_count, const char *kernels,
                                               const struct clock *clock,
                                               struct bench_device *device, struct error *error);
 void bench_device_close(struct bench_device *device);
 
-/* Bytes and f32 operations a second by loops that do nothing else; each takes about that long. */
+/* Whether it can tell the times of its kernels (bench_kernels.h). */
+bool bench_device_has_kernels(const struct bench_device *device);
+
+/* Bytes and operations a second by loops that do nothing else; each takes about that long. On the
+ * CPU reading and f32, on CUDA copying within the device and f16 matrix products. */
 double bench_device_read_rate(struct bench_device *device, double seconds);
 double bench_device_multiply_rate(struct bench_device *device, double seconds);

@@ -21,6 +21,7 @@ enum {
     NORMAL_VALUES = 1 << 14,  /* Distinct values of one tensor. */
     BF16_BYTES = 2,
     PROGRESS_BYTES = 1 << 26, /* Between two reports. */
+    MADE_MAX = 64,            /* Tensors to share with: there are fewer kinds. */
 };
 
 /* The official models. */
@@ -40,11 +41,21 @@ struct filling {
     float mean, deviation;
 };
 
+/* A tensor that was filled. */
+struct made {
+    struct filling filling;
+    size_t count;
+    void *data;
+};
+
 /* Where the next tensor goes. */
 struct maker {
     struct bench_model *model;
     struct progress progress;
     double ffn_zeros;
+    bool shares;      /* Tensors filled alike have the same bytes. */
+    struct made made[MADE_MAX];
+    size_t made_count;
     uint64_t random;  /* State of xorshift64 (Marsaglia, Xorshift RNGs, 2003). */
     size_t used_bytes;
     size_t reported_bytes;
@@ -164,6 +175,29 @@ static void fill(struct maker *maker, uint16_t *values, size_t count, struct fil
     }
 }
 
+/* The bytes of an earlier tensor that is filled alike; NULL when there is none, or each tensor has
+ * its own. */
+static void *find_alike(const struct maker *maker, struct filling filling, size_t count)
+{
+    for (size_t index = 0; maker->shares && index < maker->made_count; index++) {
+        const struct made *made = &maker->made[index];
+        if (made->count == count && made->filling.mean == filling.mean &&
+            made->filling.deviation == filling.deviation) {
+            return made->data;
+        }
+    }
+    return NULL;
+}
+
+static void make(struct maker *maker, void *data, size_t count, struct filling filling)
+{
+    fill(maker, data, count, filling);
+    if (maker->made_count < MADE_MAX) {
+        maker->made[maker->made_count++] =
+            (struct made){.filling = filling, .count = count, .data = data};
+    }
+}
+
 /* Lays out one tensor; with the model's bytes still missing it only counts. */
 static const struct tensor *add_tensor(struct maker *maker, const char *name, uint64_t rows,
                                        uint64_t columns)
@@ -176,8 +210,12 @@ static const struct tensor *add_tensor(struct maker *maker, const char *name, ui
     if (model->bytes == NULL) {
         return NULL;
     }
-    void *data = (char *)model->bytes + offset;
-    fill(maker, data, count, filling_of(maker, name));
+    const struct filling filling = filling_of(maker, name);
+    void *data = find_alike(maker, filling, count);
+    if (data == NULL) {
+        data = (char *)model->bytes + offset; /* Pages that are never touched take no memory. */
+        make(maker, data, count, filling);
+    }
     if (maker->used_bytes - maker->reported_bytes > PROGRESS_BYTES) {
         maker->reported_bytes = maker->used_bytes;
         progress_report(&maker->progress, maker->used_bytes, model->byte_count);
@@ -216,16 +254,19 @@ static void add_tensors(struct maker *maker)
     spec->layers[0].v2 = NULL;
 }
 
-static enum error_code take_memory(struct bench_model *model, const char *size,
+static enum error_code take_memory(struct bench_model *model, const char *size, bool shares,
                                    struct error *error)
 {
     const uint64_t memory_bytes =
         (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    if (model->byte_count < memory_bytes) {
+    if (shares || model->byte_count < memory_bytes) {
         model->tensors = calloc(model->tensor_count, sizeof *model->tensors);
         void *bytes = mmap(NULL, model->byte_count, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         model->bytes = bytes == MAP_FAILED ? NULL : bytes;
+        if (model->bytes != NULL) {
+            (void)madvise(bytes, model->byte_count, MADV_HUGEPAGE); /* As a file's pages are. */
+        }
     }
     if (model->tensors == NULL || model->bytes == NULL) {
         return error_set(error, ERROR_OUT_OF_MEMORY,
@@ -242,8 +283,8 @@ const char *bench_model_sizes(void)
     return "0.1b, 0.4b, 1.5b, 2.9b, 7.2b, 13.3b";
 }
 
-enum error_code bench_model_make(const char *size, double ffn_zeros, struct bench_model *model,
-                                 struct error *error)
+enum error_code bench_model_make(const char *size, double ffn_zeros, bool shares,
+                                 struct bench_model *model, struct error *error)
 {
     *model = (struct bench_model){0};
     const struct shape *shape = shapes;
@@ -271,10 +312,13 @@ enum error_code bench_model_make(const char *size, double ffn_zeros, struct benc
     if (spec->layers == NULL) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "bench: no memory");
     }
-    struct maker maker = {.model = model, .ffn_zeros = ffn_zeros, .random = 88172645463325252u};
+    struct maker maker = {.model = model,
+                          .ffn_zeros = ffn_zeros,
+                          .shares = shares,
+                          .random = 88172645463325252u};
     add_tensors(&maker);
     model->byte_count = maker.used_bytes;
-    const enum error_code code = take_memory(model, size, error);
+    const enum error_code code = take_memory(model, size, shares, error);
     if (code != ERROR_NONE) {
         bench_model_deinit(model);
         return code;

@@ -22,8 +22,9 @@ struct bench_model {
 const char *bench_model_sizes(void);
 
 /* Makes the model of that size; of the channels of the channel mix, ffn_zeros (0.5 to 0.99) are
- * zero after the activation. Shows progress. INVALID_ARGUMENT: no such size. OUT_OF_MEMORY: also
- * when the weights are more than this machine's memory. */
-WARN_UNUSED enum error_code bench_model_make(const char *size, double ffn_zeros,
+ * zero after the activation. `shares`: tensors filled alike have the same bytes, which is quick to
+ * make and fair only to a backend that copies its weights. Shows progress. INVALID_ARGUMENT: no
+ * such size. OUT_OF_MEMORY: also when the weights are more than this machine's memory. */
+WARN_UNUSED enum error_code bench_model_make(const char *size, double ffn_zeros, bool shares,
                                              struct bench_model *model, struct error *error);
 void bench_model_deinit(struct bench_model *model);

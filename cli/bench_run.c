@@ -12,6 +12,7 @@ struct bench_runner {
     const struct model_spec *spec;
     struct sampling sampling;
     int32_t *tokens;                /* [token_count_max] of every prompt. */
+    int32_t *first_tokens;          /* [slot_count] What decode begins with. */
     struct backend_item *items;     /* [item_count_max] */
     struct backend_result *results; /* [item_count_max] */
 };
@@ -177,17 +178,23 @@ static enum error_code run_steps(struct bench_runner *runner, const struct bench
 static enum error_code begin_decode(struct bench_runner *runner, const struct bench_row *row,
                                     struct error *error)
 {
+    uint32_t count = 0;
     start_sequences(runner, row->sequence_count);
     for (uint32_t slot = 0; slot < row->sequence_count; slot++) {
-        const int32_t token = (int32_t)(slot % runner->spec->V);
-        runner->items[0] = (struct backend_item){.slot = slot,
-                                                 .source_slot = slot,
-                                                 .tokens = &token,
-                                                 .token_count = 1,
-                                                 .want = BACKEND_WANT_SAMPLE};
-        const enum error_code code = push_step(runner, 1, error);
-        if (code != ERROR_NONE) {
-            return code;
+        runner->first_tokens[slot] = (int32_t)(slot % runner->spec->V);
+        runner->items[count++] = (struct backend_item){.slot = slot,
+                                                       .source_slot = slot,
+                                                       .tokens = &runner->first_tokens[slot],
+                                                       .token_count = 1,
+                                                       .want = BACKEND_WANT_SAMPLE};
+        const bool is_full = count == runner->backend->item_count_max ||
+                             count == runner->backend->row_count_max;
+        if (is_full || slot + 1 == row->sequence_count) {
+            const enum error_code code = push_step(runner, count, error);
+            if (code != ERROR_NONE) {
+                return code;
+            }
+            count = 0;
         }
     }
     return collect_all(runner, error);
@@ -238,9 +245,11 @@ enum error_code bench_runner_create(struct backend *backend, const struct model_
     runner->spec = spec;
     runner->sampling = *sampling;
     runner->tokens = calloc(token_count_max, sizeof *runner->tokens);
+    runner->first_tokens = calloc(backend->slot_count, sizeof *runner->first_tokens);
     runner->items = calloc(backend->item_count_max, sizeof *runner->items);
     runner->results = calloc(backend->item_count_max, sizeof *runner->results);
-    if (runner->tokens == NULL || runner->items == NULL || runner->results == NULL) {
+    if (runner->tokens == NULL || runner->first_tokens == NULL || runner->items == NULL ||
+        runner->results == NULL) {
         bench_runner_destroy(runner);
         return error_set(error, ERROR_OUT_OF_MEMORY, "bench: no memory");
     }
@@ -255,6 +264,7 @@ enum error_code bench_runner_create(struct backend *backend, const struct model_
 void bench_runner_destroy(struct bench_runner *runner)
 {
     if (runner != NULL) {
+        free(runner->first_tokens);
         free(runner->tokens);
         free(runner->items);
         free(runner->results);

@@ -5,20 +5,16 @@
 
 #include <libgen.h>
 #include <limits.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "cli/progress.h"
-#include "cpu/cpu_backend.h"
 #include "models/gosling/gosling.h"
 
 enum {
-    CPU_SLOTS_DEFAULT = 64,
     WARM_UP_BYTES_MIN = 64 << 20, /* Smaller files are read before anybody notices. */
-    CPU_STEP_ROWS = 512, /* Activations of a step stay within tens of megabytes at 7.2B. */
 };
 
 #define WORLD_VOCABULARY "rwkv_vocab_v20230424.txt"
@@ -104,15 +100,6 @@ static enum chat_template template_of(const struct config *config, const struct 
     return named_g1 ? CHAT_TEMPLATE_G1 : CHAT_TEMPLATE_WORLD;
 }
 
-uint32_t runtime_thread_count(const struct config *config)
-{
-    cpu_set_t cores;
-    if (config->threads > 0) {
-        return (uint32_t)config->threads;
-    }
-    return sched_getaffinity(0, sizeof cores, &cores) == 0 ? (uint32_t)CPU_COUNT(&cores) : 1;
-}
-
 enum error_code runtime_open_model(const char *path, struct runtime *runtime,
                                    struct error *error)
 {
@@ -169,31 +156,6 @@ static enum error_code check_vocabulary(const struct config *config,
                          (long long)config->doc_start_token);
     }
     return ERROR_NONE;
-}
-
-uint32_t runtime_step_rows(uint32_t slot_count)
-{
-    return slot_count > CPU_STEP_ROWS ? slot_count : CPU_STEP_ROWS;
-}
-
-enum error_code runtime_open_backend(const struct config *config, const struct model_spec *spec,
-                                     const struct sampling_vocabulary *vocabulary,
-                                     struct backend **backend_out, struct error *error)
-{
-    *backend_out = NULL;
-    if (config->device == CONFIG_DEVICE_CUDA) {
-        return error_set(error, ERROR_DEVICE,
-                         "--device cuda: this build has no CUDA backend; use --device cpu");
-    }
-    const uint32_t slot_count = config->slots > 0 ? (uint32_t)config->slots : CPU_SLOTS_DEFAULT;
-    const struct backend_options options = {
-        .slot_count = slot_count,
-        .row_count_max = runtime_step_rows(slot_count),
-        .item_count_max = slot_count,
-        .thread_count = runtime_thread_count(config),
-        .vocabulary = *vocabulary,
-    };
-    return cpu_backend_open(spec, &options, backend_out, error);
 }
 
 enum error_code runtime_open(const struct config *config, struct runtime *runtime,

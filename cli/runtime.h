@@ -2,7 +2,7 @@
  *
  * cli/runtime.h - model, vocabulary and device, opened as the configuration says.
  *
- * The only place that knows which backends exist. Thread: main. */
+ * runtime_device.c is the only place that knows which backends exist. Thread: main. */
 #pragma once
 
 #include "cli/commands.h"
@@ -46,6 +46,9 @@ WARN_UNUSED enum error_code runtime_open_backend(const struct config *config,
                                                  const struct sampling_vocabulary *vocabulary,
                                                  struct backend **backend_out,
                                                  struct error *error);
+
+/* Whether that will be the CUDA device; false: *error says why, unless the CPU was asked for. */
+bool runtime_uses_cuda(const struct config *config, struct error *error);
 
 /* --threads, or as many as this process may run on. */
 uint32_t runtime_thread_count(const struct config *config);

@@ -57,7 +57,8 @@ def main(skein):
     check_refusal(skein, 2, "--rounds 4", "--rounds", "4")
     check_refusal(skein, 2, "--ffn-zeros", "--ffn-zeros", "0.5")
     check_refusal(skein, 2, "exclude", "--synthetic", "0.1b", "--model", skein)
-    check_refusal(skein, 2, "--kernels none", "--kernels", "none")
+    check_refusal(skein, 2, "--cpu-kernels none", "--cpu-kernels", "none")
+    check_refusal(skein, 2, "needs a CUDA device", "--device", "cpu", "--kernels")
     check_refusal(skein, 4, "--device cuda", "--device", "cuda")
 
 

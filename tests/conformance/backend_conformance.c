@@ -132,7 +132,8 @@ START_TEST(backend_state_is_value_by_key_when_one_token_was_fed)
     const double expected[4] = {0.0004283578, 0.013275278, 0.013355077, 0.0034105127};
     for (size_t key = 0; key < 4; key++) {
         const double found = (double)s[GOLDEN_N + key]; /* Head 0, value 1. */
-        ck_assert_double_eq_tol(found, expected[key], 1e-4 * fabs(expected[key]));
+        ck_assert_double_eq_tol(found, expected[key],
+                                10.0 * fixture.under_test->state_error_max * fabs(expected[key]));
     }
     free(state);
     fixture_close(&fixture);
@@ -172,6 +173,22 @@ START_TEST(backend_starts_from_the_tuned_state_when_the_model_has_one)
 }
 END_TEST
 
+/* Whether the comparison of the golden cases passes logits that were computed with a mistake. Where
+ * bits are f32's, the last position alone must tell, which has every mistake behind it; rounding to
+ * f16 hides the smallest ones there, and every position that was computed is asked. */
+static bool golden_logits_agree(const struct conformance_backend *backend,
+                                double (*logits)[GOLDEN_V])
+{
+    for (uint32_t t = backend->company_is_exact ? TOKEN_COUNT - 1 : 0; t < TOKEN_COUNT; t++) {
+        const bool was_computed = t == TOKEN_COUNT - 1 || !isnan(logits[t][0]);
+        if (was_computed &&
+            !logits_agree(logits[t], golden_logits[t], GOLDEN_V, backend->logit_error_max)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 START_TEST(comparison_accepts_the_reference_and_rejects_every_mistake)
 {
     const struct conformance_backend *backend = conformance_under_test(_i);
@@ -179,9 +196,7 @@ START_TEST(comparison_accepts_the_reference_and_rejects_every_mistake)
     static double logits[TOKEN_COUNT][GOLDEN_V];
     for (enum mistake mistake = MISTAKE_NONE; mistake < MISTAKE_COUNT; mistake++) {
         golden_reference_run(reference, mistake, golden_tokens, TOKEN_COUNT, logits);
-        /* The last position has every mistake behind it. */
-        const bool agrees = logits_agree(logits[TOKEN_COUNT - 1], golden_logits[TOKEN_COUNT - 1],
-                                         GOLDEN_V, backend->logit_error_max);
+        const bool agrees = golden_logits_agree(backend, logits);
         ck_assert_msg(agrees == (mistake == MISTAKE_NONE), "%s: mistake \"%s\" %s", backend->name,
                       mistake_name(mistake), agrees ? "passes" : "is rejected");
     }

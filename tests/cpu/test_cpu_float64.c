@@ -293,7 +293,7 @@ int main(void)
     struct bench_model model;
     struct error error = {0};
     log_configure(LOG_WARN, LOG_FORMAT_TEXT);
-    if (bench_model_make("0.1b", 0.5, &model, &error) != ERROR_NONE) {
+    if (bench_model_make("0.1b", 0.5, false, &model, &error) != ERROR_NONE) {
         fprintf(stderr, "%s\n", error.message);
         return EXIT_FAILURE;
     }

@@ -157,8 +157,8 @@ async def ask_and_hang_up(client, prompt, rng, outcome):
     outcome.last_hang_up = time.monotonic()
 
 
-async def play(host, port, prompts, outcome, leavers_seed=None):
-    """Runs the prompts over STREAMS connections; with a seed, a third of the requests hang up."""
+async def play(host, port, prompts, outcome, streams, leavers_seed=None):
+    """Runs the prompts over that many connections; with a seed, a third of the requests hang up."""
     rng = random.Random(leavers_seed)
     work = [
         (index, prompt, leavers_seed is not None and rng.random() < 1 / 3)
@@ -177,7 +177,7 @@ async def play(host, port, prompts, outcome, leavers_seed=None):
         client.hang_up()
 
     started = time.monotonic()
-    await asyncio.gather(*(one_client() for _ in range(STREAMS)))
+    await asyncio.gather(*(one_client() for _ in range(streams)))
     outcome.seconds = time.monotonic() - started
 
 
@@ -215,9 +215,9 @@ class Remote:
         pass
 
 
-def play_round(server, host, name, prompts, checks, leavers_seed=None):
+def play_round(server, host, name, prompts, checks, streams, leavers_seed=None):
     outcome = Round(name)
-    asyncio.run(play(host, server.port, prompts, outcome, leavers_seed))
+    asyncio.run(play(host, server.port, prompts, outcome, streams, leavers_seed))
     back = server.wait_slots_free(SLOTS_BACK_SECONDS + 4)
     print(
         f"{name:8} {outcome.seconds:6.1f} s  right {outcome.right}  wrong {outcome.wrong}  "
@@ -243,17 +243,19 @@ def play_all(server, host, options, checks):
     rng = random.Random(options.seed)
     rng.shuffle(prompts)
     cycled = [prompts[index % len(prompts)] for index in range(options.requests)]
-    print(f"{STREAMS} streams, {options.requests} requests of {len(prompts)} known answers")
+    print(f"{options.streams} streams, {options.requests} requests of {len(prompts)} known answers")
     memory = []
     for name in ("first", "second"):
-        play_round(server, host, name, cycled, checks)
+        play_round(server, host, name, cycled, checks, options.streams)
         if server.rss_kib is not None:
             memory.append(server.rss_kib())
     if memory:
         growth = memory[1] / memory[0]
         print(f"memory   {memory[0]} kB after the first round, {memory[1]} kB after the second")
         checks.expect(growth <= RSS_GROWTH_MAX, f"memory grew by {(growth - 1) * 100:.1f} %")
-    hanging = play_round(server, host, "hang up", cycled, checks, leavers_seed=options.seed)
+    hanging = play_round(
+        server, host, "hang up", cycled, checks, options.streams, leavers_seed=options.seed
+    )
     checks.expect(hanging.hung_up >= options.requests / 4, "hang up: a third did hang up")
 
 
@@ -262,6 +264,8 @@ def parse_options():
     parser.add_argument("--url", help="a running server; not given: start one")
     parser.add_argument("--binary", default=default_binary(), help="what to start")
     parser.add_argument("--requests", type=int, default=REQUESTS, help="of each round")
+    parser.add_argument("--streams", type=int, default=STREAMS, help="at the same time")
+    parser.add_argument("--device", default="cpu", help="that the server computes on")
     parser.add_argument("--seed", type=int, default=1, help="order of prompts, hang-ups")
     return parser.parse_args()
 
@@ -274,7 +278,9 @@ def main():
         server = Remote(options.url)
         play_all(server, server.host, options, checks)
     else:
-        server = ServerProcess("--slots", str(STREAMS), binary=options.binary)
+        server = ServerProcess(
+            "--slots", str(options.streams), "--device", options.device, binary=options.binary
+        )
         try:
             play_all(server, "127.0.0.1", options, checks)
         finally:

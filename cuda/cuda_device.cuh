@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cuda/cuda_device.cuh - what the kernels share: launches, programmatic dependencies, warp sums.
+ *
+ * Nothing here computes anything of the model. Included by .cu files only. Thread: device. */
+#pragma once
+
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+#include "cuda/cuda_kernels.h"
+
+#define CUDA_WARP_ALL 0xffffffffu
+
+/* Dynamic shared memory of a block, 128-byte aligned. */
+#ifndef CUDA_DYNAMIC_SHARED /* The emulator of the tests has its own. */
+#define CUDA_DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
+#endif
+
+/* Waits until every kernel this grid depends on has finished and its writes are visible. Every
+ * kernel does so before it touches what a predecessor may write or read: completion is then
+ * transitive, and the trigger below may be a kernel's first instruction. */
+static __device__ __forceinline__ void cuda_dependency_wait(void)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/* Lets the next kernel of the stream start its blocks; it still waits for our completion. */
+static __device__ __forceinline__ void cuda_dependency_trigger(void)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+static __device__ __forceinline__ float cuda_warp_sum(float value)
+{
+#pragma unroll
+    for (int offset = 16; offset > 0; offset >>= 1) {
+        value += __shfl_xor_sync(CUDA_WARP_ALL, value, offset);
+    }
+    return value;
+}
+
+/* Of cuda_launch_config. */
+enum { CUDA_LAUNCH_ATTRIBUTES = 2 };
+
+/* The launch configuration of a kernel of the step; `attributes` [CUDA_LAUNCH_ATTRIBUTES] must
+ * outlive it. Every kernel asks for the same split of a multiprocessor's memory, all of it shared:
+ * a change of the split waits until the multiprocessor is empty, and would keep a kernel's first
+ * blocks from starting beside the last ones of the kernel before. */
+static inline cudaLaunchConfig_t cuda_launch_config(const struct cuda_launch *launch, dim3 grid,
+                                                    dim3 block, size_t shared_bytes,
+                                                    cudaLaunchAttribute *attributes)
+{
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = launch->stream;
+    attributes[0].id = cudaLaunchAttributePreferredSharedMemoryCarveout;
+    attributes[0].val.sharedMemCarveout = 100;
+    attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[1].val.programmaticStreamSerializationAllowed = 1;
+    config.attrs = attributes;
+    config.numAttrs = launch->programmatic ? 2 : 1;
+    return config;
+}

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * At stake: decay, in-context rate, gate and value residual, whatever the number of rows and the
+ * ranks. Shown by: both ways against float64 around every border of rows, channels and ranks;
+ * layer 0 without a value residual; equal rows with equal bits. */
+#include <math.h>
+#include <string.h>
+
+#include "kernel_case.h"
+
+enum { ROWS_BEYOND = 2 }; /* Of the arena, beyond the step. */
+
+static const double f32_error_max = 2e-6;
+static const double f16_error_max = 5e-4;
+
+struct bench {
+    struct cuda_shape shape;
+    struct cuda_launch launch;
+    struct cuda_step step;
+    struct cuda_layer layer;
+    struct cuda_activations act;
+    uint32_t rows;
+    bool is_first_layer;
+    double *planes;                                   /* [CUDA_MIXES][N][C] */
+    double *down[CUDA_LOW_RANKS], *up[CUDA_LOW_RANKS];
+    double *bias[CUDA_LOW_RANKS];                     /* NULL for the gate. */
+    double *v, *v_first;                              /* [N][C] */
+};
+
+static size_t plane_of(const struct bench *bench)
+{
+    return (size_t)bench->act.N * bench->shape.C;
+}
+
+static void make_weights(struct bench *bench)
+{
+    const size_t C = bench->shape.C;
+    const float **const biases[CUDA_LOW_RANKS] = {&bench->layer.w0, &bench->layer.a0, NULL,
+                                                  &bench->layer.v0};
+    for (int g = 0; g < CUDA_LOW_RANKS; g++) {
+        const size_t count = bench->shape.rank[g] * C;
+        if (g == CUDA_LOW_V && bench->is_first_layer) {
+            continue;
+        }
+        bench->down[g] = kernel_numbers(count, true, -0.1, 0.1);
+        bench->up[g] = kernel_numbers(count, true, -0.2, 0.2);
+        bench->layer.down[g] = kernel_halves(bench->down[g], count);
+        bench->layer.up[g] = kernel_halves(bench->up[g], count);
+        if (biases[g] != NULL) {
+            bench->bias[g] = kernel_numbers(C, false, -2.0, 2.0);
+            *biases[g] = kernel_floats(bench->bias[g], C);
+        }
+    }
+}
+
+static void make_bench(struct bench *bench, uint32_t rows, uint32_t capacity, uint32_t C,
+                       const uint32_t *ranks, bool is_first_layer)
+{
+    *bench = (struct bench){.shape = {.V = 8, .L = 1, .C = C, .H = C / 64, .F = 64},
+                            .launch = {.row_capacity = capacity, .item_capacity = 1,
+                                       .multiprocessors = 132},
+                            .rows = rows, .is_first_layer = is_first_layer};
+    memcpy(bench->shape.rank, ranks, sizeof bench->shape.rank);
+    const struct cuda_step_header header = {.row_count = rows, .item_count = 1};
+    bench->step.header = kernel_upload(&header, sizeof header);
+    bench->act = kernel_activations(&bench->shape, capacity + ROWS_BEYOND, 1);
+    make_weights(bench);
+    const size_t plane = plane_of(bench);
+    bench->planes = kernel_numbers(CUDA_MIXES * plane, true, -1.0, 1.0);
+    bench->v = kernel_numbers(plane, true, -1.0, 1.0);
+    bench->v_first = kernel_numbers(plane, true, -1.0, 1.0);
+    bench->act.planes = kernel_halves(bench->planes, CUDA_MIXES * plane);
+    KERNEL_OK(cudaMemcpy(bench->act.rkv + 2 * plane, kernel_halves(bench->v, plane),
+                         plane * sizeof(cuda_half), cudaMemcpyDeviceToDevice));
+    if (!is_first_layer) {
+        bench->act.v_first = kernel_halves(bench->v_first, plane);
+    }
+}
+
+static double sigmoid(double x)
+{
+    return 1.0 / (1.0 + exp(-x));
+}
+
+static double dot(const double *x, const double *y, size_t count)
+{
+    double sum = 0.0;
+    for (size_t k = 0; k < count; k++) {
+        sum += x[k] * y[k];
+    }
+    return sum;
+}
+
+/* ---- Down -------------------------------------------------------------------------------- */
+
+static double after_down(double x, int g)
+{
+    return g == CUDA_LOW_W ? tanh(x) : g == CUDA_LOW_G ? sigmoid(x) : x;
+}
+
+static void check_down(struct bench *bench)
+{
+    static const int mix_of[CUDA_LOW_RANKS] = {CUDA_MIX_W, CUDA_MIX_A, CUDA_MIX_G, CUDA_MIX_V};
+    KERNEL_OK(cuda_low_rank_down(&bench->launch, bench->step, &bench->shape, &bench->layer,
+                                 &bench->act));
+    const size_t C = bench->shape.C;
+    for (int g = 0; g < CUDA_LOW_RANKS; g++) {
+        const size_t Q = bench->shape.rank[g];
+        const double *got = kernel_read_halves(bench->act.hidden[g], bench->act.N * Q);
+        double *expected = kernel_host(bench->rows * Q * sizeof *expected);
+        if (bench->down[g] == NULL) {
+            ck_assert(isnan(got[0]));
+            continue;
+        }
+        for (size_t row = 0; row < bench->rows; row++) {
+            const double *x = bench->planes + (size_t)mix_of[g] * plane_of(bench) + row * C;
+            for (size_t q = 0; q < Q; q++) {
+                expected[row * Q + q] = after_down(dot(x, bench->down[g] + q * C, C), g);
+            }
+        }
+        ck_assert_double_lt(kernel_difference(got, expected, bench->rows * Q), f16_error_max);
+        for (size_t at = bench->rows * Q; at < bench->act.N * Q; at++) {
+            ck_assert(isnan(got[at]));
+        }
+    }
+}
+
+/* ---- Up ---------------------------------------------------------------------------------- */
+
+static double *sums_up(const struct bench *bench, const double *hidden, int g)
+{
+    const size_t C = bench->shape.C, Q = bench->shape.rank[g];
+    double *sums = kernel_host(plane_of(bench) * sizeof *sums);
+    for (size_t row = 0; row < bench->rows; row++) {
+        for (size_t c = 0; c < C; c++) {
+            sums[row * C + c] = dot(hidden + row * Q, bench->up[g] + c * Q, Q)
+                                + (bench->bias[g] == NULL ? 0.0 : bench->bias[g][c]);
+        }
+    }
+    return sums;
+}
+
+static void check_floats(const struct bench *bench, const float *device, const double *expected)
+{
+    const size_t count = (size_t)bench->rows * bench->shape.C;
+    const double *got = kernel_read_floats(device, plane_of(bench));
+    ck_assert_double_lt(kernel_difference(got, expected, count), f32_error_max);
+    for (size_t at = count; at < plane_of(bench); at++) {
+        ck_assert(isnan(got[at]));
+    }
+}
+
+static void check_value(const struct bench *bench, const double *sums)
+{
+    const size_t count = (size_t)bench->rows * bench->shape.C;
+    const double *v = kernel_read_halves(bench->act.rkv + 2 * plane_of(bench), plane_of(bench));
+    const double *first = kernel_read_halves(bench->act.v_first, plane_of(bench));
+    if (bench->is_first_layer) {
+        ck_assert_mem_eq(v, bench->v, plane_of(bench) * sizeof *v);
+        ck_assert_mem_eq(first, bench->v, count * sizeof *first);
+        return;
+    }
+    ck_assert_mem_eq(first, bench->v_first, plane_of(bench) * sizeof *first);
+    double *expected = kernel_host(count * sizeof *expected);
+    for (size_t at = 0; at < count; at++) {
+        expected[at] = bench->v[at] + (bench->v_first[at] - bench->v[at]) * sigmoid(sums[at]);
+    }
+    ck_assert_double_lt(kernel_difference(v, expected, count), f16_error_max);
+    ck_assert_mem_eq(v + count, bench->v + count, (plane_of(bench) - count) * sizeof *v);
+}
+
+static void check_up(struct bench *bench)
+{
+    double *sums[CUDA_LOW_RANKS] = {NULL};
+    for (int g = 0; g < CUDA_LOW_RANKS; g++) {
+        const size_t count = (size_t)bench->act.N * bench->shape.rank[g];
+        if (bench->up[g] != NULL) {
+            double *hidden = kernel_numbers(count, true, -1.0, 1.0);
+            bench->act.hidden[g] = kernel_halves(hidden, count);
+            sums[g] = sums_up(bench, hidden, g);
+        }
+    }
+    KERNEL_OK(cuda_low_rank_up(&bench->launch, bench->step, &bench->shape, &bench->layer,
+                               &bench->act));
+    for (size_t at = 0; at < (size_t)bench->rows * bench->shape.C; at++) {
+        sums[CUDA_LOW_W][at] = -exp(-0.5) * sigmoid(sums[CUDA_LOW_W][at]);
+        sums[CUDA_LOW_A][at] = sigmoid(sums[CUDA_LOW_A][at]);
+    }
+    check_floats(bench, bench->act.log_w, sums[CUDA_LOW_W]);
+    check_floats(bench, bench->act.a, sums[CUDA_LOW_A]);
+    check_floats(bench, bench->act.gate, sums[CUDA_LOW_G]);
+    check_value(bench, sums[CUDA_LOW_V]);
+}
+
+/* ---- Cases ------------------------------------------------------------------------------- */
+
+static const uint32_t ranks_even[CUDA_LOW_RANKS] = {32, 32, 64, 16};
+static const uint32_t ranks_odd[CUDA_LOW_RANKS] = {16, 48, 112, 80};
+
+static void check_both(uint32_t rows, uint32_t capacity, uint32_t C, const uint32_t *ranks,
+                       bool is_first_layer)
+{
+    struct bench bench;
+    make_bench(&bench, rows, capacity, C, ranks, is_first_layer);
+    check_down(&bench);
+    check_up(&bench);
+    kernel_case_end();
+}
+
+START_TEST(rows_around_every_border)
+{
+    static const uint32_t rows[] = {1, 2, 8, 9, 16, 17, 32, 33, 64, 65, 130};
+    for (size_t n = 0; n < sizeof(rows) / sizeof(rows[0]); n++) {
+        check_both(rows[n], rows[n], 128, ranks_odd, false);
+    }
+}
+END_TEST
+
+START_TEST(fewer_rows_than_the_launch_has_room_for)
+{
+    check_both(5, 24, 128, ranks_even, false);
+    check_both(70, 140, 128, ranks_even, false);
+}
+END_TEST
+
+START_TEST(the_first_layer_has_no_value_residual)
+{
+    check_both(3, 3, 256, ranks_even, true);
+    check_both(40, 40, 256, ranks_odd, true);
+}
+END_TEST
+
+/* Each number of channels for a warp has its own variant. */
+START_TEST(channels_of_small_and_large_models)
+{
+    static const uint32_t small[CUDA_LOW_RANKS] = {16, 16, 32, 16};
+    static const uint32_t channels[] = {64, 576, 2112, 4160, 8256};
+    for (size_t n = 0; n < sizeof(channels) / sizeof(channels[0]); n++) {
+        check_both(2, 2, channels[n], small, false);
+    }
+}
+END_TEST
+
+START_TEST(ranks_of_large_models)
+{
+    static const uint32_t large[CUDA_LOW_RANKS] = {128, 128, 480, 96};
+    static const uint32_t larger[CUDA_LOW_RANKS] = {192, 192, 528, 128};
+    check_both(3, 3, 192, large, false);
+    check_both(3, 3, 192, larger, false);
+    check_both(35, 35, 64, large, false);
+}
+END_TEST
+
+static void run_both(struct bench *bench)
+{
+    KERNEL_OK(cuda_low_rank_down(&bench->launch, bench->step, &bench->shape, &bench->layer,
+                                 &bench->act));
+    KERNEL_OK(cuda_low_rank_up(&bench->launch, bench->step, &bench->shape, &bench->layer,
+                               &bench->act));
+}
+
+/* All rows of all planes equal the first of their plane. */
+static void equal_rows(uint32_t rows)
+{
+    struct bench bench;
+    make_bench(&bench, rows, rows, 192, ranks_odd, true);
+    const size_t C = bench.shape.C;
+    for (size_t n = 0; n < CUDA_MIXES * (size_t)bench.act.N; n++) {
+        const size_t plane = n / bench.act.N;
+        memcpy(bench.planes + n * C, bench.planes + plane * plane_of(&bench), C * sizeof(double));
+    }
+    bench.act.planes = kernel_halves(bench.planes, CUDA_MIXES * plane_of(&bench));
+    run_both(&bench);
+    const size_t bytes = rows * C * sizeof(float);
+    const float *const outputs[] = {bench.act.log_w, bench.act.a, bench.act.gate};
+    for (size_t n = 0; n < 3; n++) {
+        const float *first = kernel_read(outputs[n], bytes);
+        for (size_t row = 1; row < rows; row++) {
+            ck_assert_mem_eq(first + row * C, first, C * sizeof(float));
+        }
+        run_both(&bench);
+        ck_assert_mem_eq(kernel_read(outputs[n], bytes), first, bytes);
+    }
+    kernel_case_end();
+}
+
+START_TEST(equal_rows_have_equal_bits)
+{
+    equal_rows(21);
+    equal_rows(67);
+}
+END_TEST
+
+START_TEST(shapes_that_no_kernel_takes_are_refused)
+{
+    struct bench bench;
+    make_bench(&bench, 1, 1, 128, ranks_even, false);
+    bench.shape.rank[CUDA_LOW_A] = 24;
+    ck_assert_int_eq(cuda_low_rank_down(&bench.launch, bench.step, &bench.shape, &bench.layer,
+                                        &bench.act),
+                     cudaErrorInvalidValue);
+    ck_assert_int_eq(cuda_low_rank_up(&bench.launch, bench.step, &bench.shape, &bench.layer,
+                                      &bench.act),
+                     cudaErrorInvalidValue);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("cuda_low_rank");
+    TCase *tests = tcase_create("low_rank");
+    tcase_set_timeout(tests, 0);
+    tcase_add_checked_fixture(tests, NULL, kernel_case_end);
+    tcase_add_test(tests, rows_around_every_border);
+    tcase_add_test(tests, fewer_rows_than_the_launch_has_room_for);
+    tcase_add_test(tests, the_first_layer_has_no_value_residual);
+    tcase_add_test(tests, channels_of_small_and_large_models);
+    tcase_add_test(tests, ranks_of_large_models);
+    tcase_add_test(tests, equal_rows_have_equal_bits);
+    tcase_add_test(tests, shapes_that_no_kernel_takes_are_refused);
+    suite_add_tcase(suite, tests);
+    return kernel_case_run(suite);
+}
