@@ -6,6 +6,7 @@
  * tested answer (ERROR_TOO_LARGE, ERROR_OVERLOADED), never a resize. Thread: any. */
 #pragma once
 
+#include <assert.h>
 #include <stdint.h>
 
 enum {
@@ -19,6 +20,7 @@ enum {
     LIMIT_LOGIT_BIAS = 1024,         /* Entries; copied into the slot. */
     LIMIT_TOP_LOGPROBS = 20,         /* OpenAI's limit for chat. */
     LIMIT_CHOICES = 128,             /* OpenAI's limit for n; --max-n may lower it. */
+    LIMIT_REPEATED_BYTES = 64 * 1024, /* Of a field that a reply repeats, up to three times. */
     LIMIT_PROMPTS = 128,             /* Of one completion; each gets n answers. */
     LIMIT_ECHO_BYTES = 128 * 1024,   /* Prompts echoed in a stream: they leave at once, and the
                                         ring holds them also when JSON makes six bytes of each. */
@@ -32,6 +34,13 @@ enum {
     /* Slots and queues. */
     LIMIT_SLOTS = 4096,              /* Sequences alive at once. */
     LIMIT_QUEUE = 65536,             /* Requests waiting for a slot. */
+
+    /* Structured answers. */
+    LIMIT_TOOLS = 128,               /* Functions of one request; OpenAI's limit. */
+    LIMIT_CALLS = 1024,              /* Of functions, in all messages of one request. */
+    LIMIT_ANSWER_CALLS = 16,         /* Of functions, in one answer: a model may never stop. */
+    LIMIT_GRAMMARS_BYTES = 64 << 20,      /* Compiled grammars kept; one is a few KB to some MB. */
+    LIMIT_GRAMMAR_MASKS_BYTES = 64 << 20, /* Token masks kept; World's has 8 KB. */
 
     /* HTTP. */
     LIMIT_HEADER_POOL_BYTES = 16 * 1024,  /* libmicrohttpd's memory of one connection. */
@@ -56,6 +65,6 @@ enum {
     LIMIT_TENSOR_DIMENSIONS = 8,
 };
 
-_Static_assert(LIMIT_STREAM_RING_BYTES >= 4 * LIMIT_TOKEN_BYTES, "a ring holds several events");
-_Static_assert(6 * LIMIT_ECHO_BYTES < LIMIT_STREAM_BACKLOG_BYTES, "an echo fits the backlog");
-_Static_assert(LIMIT_STEP_ROWS <= INT32_MAX, "row counts fit 32 bits");
+static_assert(LIMIT_STREAM_RING_BYTES >= 4 * LIMIT_TOKEN_BYTES, "a ring holds several events");
+static_assert(6 * LIMIT_ECHO_BYTES < LIMIT_STREAM_BACKLOG_BYTES, "an echo fits the backlog");
+static_assert(LIMIT_STEP_ROWS <= INT32_MAX, "row counts fit 32 bits");

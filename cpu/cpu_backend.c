@@ -12,11 +12,9 @@
 
 #include "base/log.h"
 #include "cpu/cpu_forward.h"
+#include "cpu/cpu_memory.h"
 
-enum {
-    PASS_ROWS = 256, /* Weights read once serve that many rows: far past the memory bound. */
-    ALIGNMENT = 64,
-};
+enum { PASS_ROWS = 256 }; /* Weights read once serve that many rows: far past the memory bound. */
 
 /* What a sequence is, beside its state. */
 struct slot {
@@ -344,13 +342,13 @@ static const struct backend_ops cpu_backend_ops = {
  * pages as they are touched. */
 static enum error_code take_states(struct cpu_backend *cpu, struct error *error)
 {
-    const size_t line_floats = ALIGNMENT / sizeof(float);
+    const size_t line_floats = CPU_ALIGNMENT / sizeof(float);
     cpu->state_floats =
         (model_spec_state_floats(cpu->spec) + line_floats - 1) / line_floats * line_floats;
     size_t bytes;
     if (!__builtin_mul_overflow(cpu->state_floats * sizeof(float),
                                 (size_t)cpu->backend.slot_count, &bytes)) {
-        cpu->states = aligned_alloc(ALIGNMENT, bytes);
+        cpu->states = cpu_memory_take(bytes);
     }
     if (cpu->states == NULL) {
         return error_set(error, ERROR_OUT_OF_MEMORY,

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu/cpu_memory.h"
 #include "cpu/cpu_threads.h"
 
 #ifdef SKEIN_HAS_AVX2_KERNELS
@@ -225,7 +226,7 @@ enum error_code cpu_ceiling_create(uint32_t thread_count, const struct clock *cl
     }
     ceiling->clock = *clock;
     ceiling->loops = choose_loops();
-    ceiling->buffer = aligned_alloc(4096, BUFFER_BYTES);
+    ceiling->buffer = cpu_memory_take(BUFFER_BYTES); /* As weights are. */
     enum error_code code = ERROR_NONE;
     if (ceiling->buffer == NULL) {
         code = error_set(error, ERROR_OUT_OF_MEMORY, "cpu ceiling: no memory for %u bytes",

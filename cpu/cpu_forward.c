@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu/cpu_memory.h"
+
 enum {
     N = MODEL_HEAD_SIZE,
     MIXED_R = 0, /* The mixed inputs, in the order of cpu_layer.mix. */
@@ -22,7 +24,8 @@ enum {
     JOBS_MAX = 7,          /* Matrix products that run together. */
     OUTPUTS_PER_TASK = 32, /* A multiple of the tile of a fast matmul; small enough to balance. */
     ROWS_PER_TASK = 8,
-    ALIGNMENT = 64,
+    LINE_FLOATS = CPU_ALIGNMENT / sizeof(float),
+    TASKS_PER_THREAD = 8,  /* Heads: that the last ones end together. */
 };
 
 /* Activations, all f32 [row_count_max][..]; padded columns are zeroed once and never written. */
@@ -39,7 +42,9 @@ struct cpu_forward {
     const float **previous;    /* [R] where the row's shift reads. */
     float *x;                  /* [C] residual stream. */
     float *norm;               /* [C] layer norm of x. */
-    float *mixed[MIXED_COUNT]; /* [C] */
+    float *mixed[MIXED_COUNT]; /* [C], mixed_stride floats apart: a line more than their rows take,
+                                * else they would all meet in the same lines of the first cache. */
+    size_t mixed_stride;
     float *hidden[4];          /* [hidden_stride]: low-rank inner vectors w, a, v, g. */
     float *r, *k, *v, *decay, *a, *v_gate, *g, *v_first, *minus_kk, *kk_a, *y; /* [C] */
     float *ffn_hidden;         /* [ffn_stride] */
@@ -61,8 +66,9 @@ struct loop {
     const float *norm_in;
     float *norm_out;
     uint32_t row_count;
-    const struct cpu_matmul *jobs;         /* matmuls */
+    const struct cpu_matmul *jobs;         /* matmuls, head_task */
     uint32_t job_count;
+    uint32_t group_count;                  /* head_task */
 };
 
 /* ---- Matrix products --------------------------------------------------------------------- */
@@ -192,7 +198,7 @@ static void time_shift_task(void *context, uint32_t task, uint32_t thread)
     for (size_t row = (size_t)task * ROWS_PER_TASK; row < end; row++) {
         forward->kernels->token_shift(forward->norm + row * C, forward->previous[row],
                                       loop->layer->mix, MIXED_COUNT, (uint32_t)C,
-                                      forward->mixed[0] + row * C, forward->row_count_max * C);
+                                      forward->mixed[0] + row * C, forward->mixed_stride);
     }
 }
 
@@ -251,23 +257,40 @@ static void finish_head(const struct cpu_forward *forward, const struct cpu_laye
     forward->kernels->time_mix_output(&output);
 }
 
-/* One head of one sequence, all its rows: everything between the matrix products is local to a
- * head. Reads S of state_in, writes S of state_out: a fork needs no copy. */
-static void head_task(void *context, uint32_t task, uint32_t thread)
+/* Asks for a head's S ahead of its use: 16 kB that nothing has touched since the last step. */
+static void fetch_state(const float *state)
 {
-    (void)thread;
-    const struct loop *loop = context;
+    for (size_t at = 0; at < (size_t)N * N; at += CPU_ALIGNMENT / sizeof(*state)) {
+        __builtin_prefetch(state + at, 1);
+    }
+}
+
+/* The outputs of the low-rank products that belong to a head, for those rows. */
+static void expand_head(const struct loop *loop, size_t first_row, uint32_t row_count,
+                        uint32_t channel, uint32_t thread)
+{
     const struct cpu_forward *forward = loop->forward;
-    const struct cpu_segment *segment = &loop->pass->segments[task / forward->H];
-    const size_t head = task % forward->H;
-    const size_t channel = head * N;
+    for (uint32_t index = 0; index < loop->job_count; index++) {
+        struct cpu_matmul part = loop->jobs[index];
+        part.x += first_row * part.weight->columns;
+        part.y += first_row * part.y_stride;
+        part.row_count = row_count;
+        forward->kernels->matmul(&part, channel, N,
+                                 forward->scratch + thread * forward->scratch_floats);
+    }
+}
+
+/* The recurrence of one head of one sequence, all its rows. Reads S of state_in, writes S of
+ * state_out: a fork needs no copy. */
+static void advance_head(const struct loop *loop, const struct cpu_segment *segment,
+                         size_t channel, size_t state_at)
+{
+    const struct cpu_forward *forward = loop->forward;
     const size_t end_row = (size_t)segment->first_row + segment->row_count;
     for (size_t row = segment->first_row; row < end_row; row++) {
         prepare_head(forward, loop->layer, row, channel);
     }
     const size_t at = segment->first_row * (size_t)forward->C + channel;
-    const size_t state_at =
-        loop->layer_index * forward->layer_state_floats + forward->C + head * N * N;
     const struct cpu_wkv wkv = {
         .row_count = segment->row_count,
         .row_stride = forward->C,
@@ -285,6 +308,40 @@ static void head_task(void *context, uint32_t task, uint32_t thread)
     for (size_t row = segment->first_row; row < end_row; row++) {
         finish_head(forward, loop->layer, row, channel);
     }
+}
+
+/* One head of a group of sequences: between the wide products everything is local to a head. */
+static void head_task(void *context, uint32_t task, uint32_t thread)
+{
+    const struct loop *loop = context;
+    const struct cpu_forward *forward = loop->forward;
+    const size_t head = task / loop->group_count;
+    const size_t group = task % loop->group_count;
+    const size_t segment_count = loop->pass->segment_count;
+    const struct cpu_segment *segment =
+        loop->pass->segments + segment_count * group / loop->group_count;
+    const struct cpu_segment *end =
+        loop->pass->segments + segment_count * (group + 1) / loop->group_count;
+    const size_t channel = head * N;
+    const size_t state_at =
+        loop->layer_index * forward->layer_state_floats + forward->C + head * N * N;
+    const uint32_t end_row = end[-1].first_row + end[-1].row_count;
+    fetch_state(segment->state_in + state_at);
+    expand_head(loop, segment->first_row, end_row - segment->first_row, (uint32_t)channel, thread);
+    for (; segment < end; segment++) {
+        if (segment + 1 < end) {
+            fetch_state(segment[1].state_in + state_at);
+        }
+        advance_head(loop, segment, channel, state_at);
+    }
+}
+
+/* Groups of sequences that make, with the heads, enough tasks to keep all threads busy. */
+static uint32_t group_count(const struct cpu_forward *forward, const struct cpu_pass *pass)
+{
+    const uint32_t wanted =
+        (TASKS_PER_THREAD * cpu_threads_count(forward->threads) + forward->H - 1) / forward->H;
+    return wanted < pass->segment_count ? wanted : pass->segment_count;
 }
 
 /* x += TimeMix(LN(x)) */
@@ -328,9 +385,10 @@ static void time_mix(struct cpu_forward *f, const struct cpu_pass *pass, uint32_
         product(&layer->g2, f->hidden[3], f->g, C, R, CPU_AFTER_STORE),
         product(&layer->v2, f->hidden[2], f->v_gate, C, R, CPU_AFTER_STORE),
     };
-    matmuls(f, up, layer_index == 0 ? 3 : 4);
-
-    cpu_threads_run(f->threads, pass->segment_count * f->H, head_task, &loop);
+    loop.jobs = up;
+    loop.job_count = layer_index == 0 ? 3 : 4;
+    loop.group_count = group_count(f, pass);
+    cpu_threads_run(f->threads, loop.group_count * f->H, head_task, &loop);
 
     struct cpu_matmul output = product(&layer->output, f->y, f->x, C, R, CPU_AFTER_ADD);
     matmuls(f, &output, 1);
@@ -410,7 +468,7 @@ const float *cpu_forward_logits(struct cpu_forward *forward, const uint32_t *row
 /* Hands out consecutive aligned pieces of forward->memory; with memory NULL it only counts. */
 static float *take_floats(struct cpu_forward *forward, size_t count)
 {
-    const size_t bytes = (count * sizeof(float) + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    const size_t bytes = (count + LINE_FLOATS - 1) / LINE_FLOATS * CPU_ALIGNMENT;
     char *piece = forward->memory == NULL ? NULL : (char *)forward->memory + forward->bytes;
     forward->bytes += bytes;
     return (float *)(void *)piece;
@@ -420,6 +478,7 @@ static void lay_out(struct cpu_forward *forward)
 {
     const size_t R = forward->row_count_max;
     const size_t C = forward->C;
+    forward->mixed_stride = R * C + LINE_FLOATS;
     float **const vectors[] = {
         &forward->x,      &forward->norm,    &forward->r,        &forward->k,    &forward->v,
         &forward->decay,  &forward->a,       &forward->v_gate,   &forward->g,    &forward->y,
@@ -430,8 +489,7 @@ static void lay_out(struct cpu_forward *forward)
         *vectors[index] = take_floats(forward, R * C);
     }
     for (size_t index = 0; index < MIXED_COUNT; index++) {
-        /* C is a multiple of 64, so these stand R * C apart: token_shift counts on it. */
-        forward->mixed[index] = take_floats(forward, R * C);
+        forward->mixed[index] = take_floats(forward, forward->mixed_stride);
     }
     for (size_t index = 0; index < 4; index++) {
         forward->hidden[index] = take_floats(forward, R * forward->hidden_stride[index]);
@@ -479,7 +537,7 @@ enum error_code cpu_forward_create(const struct cpu_weights *weights,
     forward->scratch_floats = (size_t)CPU_SCRATCH_ROWS * widest;
 
     lay_out(forward);
-    forward->memory = aligned_alloc(ALIGNMENT, forward->bytes);
+    forward->memory = cpu_memory_take(forward->bytes);
     forward->previous = calloc(row_count_max, sizeof(*forward->previous));
     if (forward->memory == NULL || forward->previous == NULL) {
         const size_t bytes = forward->bytes;

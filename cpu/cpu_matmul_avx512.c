@@ -16,7 +16,6 @@
 enum {
     TILE_ROWS = 6,
     TILE_OUTPUTS = 4,
-    BLOCK_FLOATS = 32 << 10, /* Inputs of a block of rows: 128 kB. */
 };
 
 _Static_assert((int)TILE_OUTPUTS == (int)STORED_OUTPUTS, "a tile is stored four at a time");
@@ -159,61 +158,50 @@ ALWAYS_INLINE void compute_tile(const struct cpu_matmul *job, size_t first_row, 
     }
 }
 
-/* Rows first_row .. end_row - 1 for 4 outputs, in tiles of 6; the last 7 to 11 are halved. */
-ALWAYS_INLINE void compute_rows(const struct cpu_matmul *job, size_t first_row, size_t end_row,
-                                uint32_t output, uint32_t output_count,
-                                const struct tile_weights *weights, enum tensor_type type)
+/* All outputs of up to 6 rows: the rows' inputs stay in the first cache, the weights in the second,
+ * where the rows after them find them. */
+ALWAYS_INLINE void compute_rows(const struct cpu_matmul *job, size_t first_row, uint32_t row_count,
+                                uint32_t first, uint32_t count, enum tensor_type type)
 {
-    size_t row = first_row;
-    while (row < end_row) {
-        const size_t left = end_row - row;
+    for (uint32_t done = 0; done < count; done += TILE_OUTPUTS) {
+        const uint32_t left = count - done;
+        const uint32_t taken = left < TILE_OUTPUTS ? left : TILE_OUTPUTS;
+        const struct tile_weights weights = weights_of(job->weight, first + done, taken);
+        compute_tile(job, first_row, row_count, first + done, taken, &weights, type);
+    }
+}
+
+/* Rows in tiles of 6; the last 7 to 11 are halved. */
+ALWAYS_INLINE void tile_outputs(const struct cpu_matmul *job, uint32_t first, uint32_t count,
+                                enum tensor_type type)
+{
+    size_t row = 0;
+    while (row < job->row_count) {
+        const size_t left = job->row_count - row;
         const size_t taken = left <= TILE_ROWS       ? left
                              : left < 2 * TILE_ROWS ? (left + 1) / 2
                                                     : TILE_ROWS;
         switch (taken) {
         case 6:
-            compute_tile(job, row, 6, output, output_count, weights, type);
+            compute_rows(job, row, 6, first, count, type);
             break;
         case 5:
-            compute_tile(job, row, 5, output, output_count, weights, type);
+            compute_rows(job, row, 5, first, count, type);
             break;
         case 4:
-            compute_tile(job, row, 4, output, output_count, weights, type);
+            compute_rows(job, row, 4, first, count, type);
             break;
         case 3:
-            compute_tile(job, row, 3, output, output_count, weights, type);
+            compute_rows(job, row, 3, first, count, type);
             break;
         case 2:
-            compute_tile(job, row, 2, output, output_count, weights, type);
+            compute_rows(job, row, 2, first, count, type);
             break;
         default:
-            compute_tile(job, row, 1, output, output_count, weights, type);
+            compute_rows(job, row, 1, first, count, type);
             break;
         }
         row += taken;
-    }
-}
-
-/* Rows that go through all outputs of a task together: their inputs stay in the second cache. */
-static size_t rows_of_block(size_t columns)
-{
-    const size_t fitting = BLOCK_FLOATS / columns / TILE_ROWS * TILE_ROWS;
-    return fitting < TILE_ROWS ? TILE_ROWS : fitting;
-}
-
-ALWAYS_INLINE void tile_outputs(const struct cpu_matmul *job, uint32_t first, uint32_t count,
-                                enum tensor_type type)
-{
-    const size_t row_block = rows_of_block(job->weight->columns);
-    for (size_t row = 0; row < job->row_count; row += row_block) {
-        const size_t left_rows = job->row_count - row;
-        const size_t end_row = row + (left_rows < row_block ? left_rows : row_block);
-        for (uint32_t done = 0; done < count; done += TILE_OUTPUTS) {
-            const uint32_t left = count - done;
-            const uint32_t taken = left < TILE_OUTPUTS ? left : TILE_OUTPUTS;
-            const struct tile_weights weights = weights_of(job->weight, first + done, taken);
-            compute_rows(job, row, end_row, first + done, taken, &weights, type);
-        }
     }
 }
 

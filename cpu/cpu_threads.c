@@ -17,9 +17,10 @@ enum { SPIN_COUNT_MAX = 2000 };
 
 /* Life of a loop: the caller fills task, context and task_count, sets unfinished to task_count and
  * publishes a ticket: the loop's number above, the tasks not yet taken below. Whoever lowers the
- * ticket by one owns a task; a worker that comes late finds another loop's number and takes none,
- * so nobody waits for a thread that is asleep or has lost its core. The caller returns when
- * unfinished is 0. Until then the loop's fields stay; after it nobody holds a task of the loop. */
+ * ticket owns the tasks by which it was lowered; a worker that comes late finds another loop's
+ * number and takes none, so nobody waits for a thread that is asleep or has lost its core. The
+ * caller returns when unfinished is 0. Until then the loop's fields stay; after it nobody holds a
+ * task of the loop. */
 struct cpu_threads {
     pthread_t *workers;    /* [worker_count] */
     uint32_t worker_count; /* Started; the caller is not among them. */
@@ -58,17 +59,30 @@ static uint32_t loop_of(uint64_t ticket)
     return (uint32_t)(ticket >> 32);
 }
 
+/* How many tasks to take of those left: runs that grow shorter, so that a thread goes through
+ * neighbouring memory for long and all still end together. */
+static uint32_t run_length(const struct cpu_threads *threads, uint32_t left)
+{
+    const uint32_t share = left / (2 * (threads->worker_count + 1));
+    return share > 1 ? share : 1;
+}
+
 /* Runs tasks of that loop until all are taken. */
 static void take_tasks(struct cpu_threads *threads, uint32_t loop, uint32_t thread)
 {
     uint64_t ticket = atomic_load_explicit(&threads->ticket, memory_order_acquire);
     while (loop_of(ticket) == loop && (uint32_t)ticket > 0) {
-        if (!atomic_compare_exchange_weak_explicit(&threads->ticket, &ticket, ticket - 1,
+        const uint32_t left = (uint32_t)ticket;
+        const uint32_t taken = run_length(threads, left);
+        if (!atomic_compare_exchange_weak_explicit(&threads->ticket, &ticket, ticket - taken,
                                                    memory_order_acq_rel, memory_order_acquire)) {
             continue;
         }
-        threads->task(threads->context, threads->task_count - (uint32_t)ticket, thread);
-        if (atomic_fetch_sub_explicit(&threads->unfinished, 1, memory_order_acq_rel) == 1 &&
+        const uint32_t first = threads->task_count - left;
+        for (uint32_t task = first; task < first + taken; task++) {
+            threads->task(threads->context, task, thread);
+        }
+        if (atomic_fetch_sub_explicit(&threads->unfinished, taken, memory_order_acq_rel) == taken &&
             thread != 0) {
             pthread_mutex_lock(&threads->lock);
             pthread_cond_signal(&threads->loop_finished);

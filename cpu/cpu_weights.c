@@ -9,32 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    ALIGNMENT = 64,         /* A cache line. */
-    BLOCKS_OF_A_LAYER = 40, /* At most one block for each of its 33 tensors. */
-    BLOCKS_OF_MODEL = 8,
-};
+#include "cpu/cpu_memory.h"
 
-/* Remembers the first failure, so that the long lists below read without checks. */
+/* Goes through the tensors twice: without memory it only counts what the copies need. */
 struct loader {
-    struct cpu_weights *weights;
-    bool is_out_of_memory;
+    char *memory; /* NULL: counting. */
+    size_t used_bytes;
 };
 
-static void *take_block(struct loader *loader, size_t bytes)
+/* The next piece of the memory; NULL while counting. A line is left free after it: pieces of 4 kB
+ * that are read together would all meet in the same lines of the first cache. */
+static void *take_piece(struct loader *loader, size_t bytes)
 {
-    const size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    void *block = aligned_alloc(ALIGNMENT, rounded);
-    if (block == NULL) {
-        loader->is_out_of_memory = true;
-        return NULL;
-    }
-    memset(block, 0, rounded);
-    struct cpu_weights *weights = loader->weights;
-    weights->blocks[weights->block_count] = block;
-    weights->block_count++;
-    weights->copied_bytes += rounded;
-    return block;
+    void *piece = loader->memory == NULL ? NULL : loader->memory + loader->used_bytes;
+    loader->used_bytes += (bytes / CPU_ALIGNMENT + 2) * CPU_ALIGNMENT;
+    return piece;
 }
 
 /* A vector of any stored type and shape, as f32. NULL stays NULL. */
@@ -44,11 +33,8 @@ static const float *load_vector(struct loader *loader, const struct tensor *tens
         return NULL;
     }
     const size_t count = tensor_element_count(tensor);
-    float *vector = take_block(loader, count * sizeof(*vector));
-    if (vector == NULL) {
-        return NULL;
-    }
-    for (size_t index = 0; index < count; index++) {
+    float *vector = take_piece(loader, count * sizeof(*vector));
+    for (size_t index = 0; vector != NULL && index < count; index++) {
         vector[index] = tensor_element(tensor, index);
     }
     return vector;
@@ -78,7 +64,7 @@ static struct cpu_matrix load_matrix(struct loader *loader, const struct tensor 
     if ((uintptr_t)tensor->data % bytes == 0 && matrix.columns == tensor->shape[1]) {
         return matrix;
     }
-    char *copy = take_block(loader, (size_t)matrix.rows * matrix.columns * bytes);
+    char *copy = take_piece(loader, (size_t)matrix.rows * matrix.columns * bytes);
     matrix.data = copy;
     for (size_t row = 0; copy != NULL && row < matrix.rows; row++) {
         memcpy(copy + row * matrix.columns * bytes,
@@ -96,20 +82,16 @@ static struct cpu_matrix load_transposed(struct loader *loader, const struct ten
     }
     const size_t bytes = element_bytes(tensor);
     const size_t inputs = tensor->shape[0];
-    const size_t outputs = tensor->shape[1];
     struct cpu_matrix matrix = {
         .type = tensor->type,
-        .rows = (uint32_t)outputs,
+        .rows = (uint32_t)tensor->shape[1],
         .columns = padded_columns(inputs),
     };
-    char *copy = take_block(loader, outputs * matrix.columns * bytes);
-    matrix.data = copy;
-    for (size_t output = 0; copy != NULL && output < outputs; output++) {
-        for (size_t input = 0; input < inputs; input++) {
-            memcpy(copy + (output * matrix.columns + input) * bytes,
-                   (const char *)tensor->data + (input * outputs + output) * bytes, bytes);
-        }
+    void *copy = take_piece(loader, (size_t)matrix.rows * matrix.columns * bytes);
+    if (copy != NULL) {
+        tensor_transpose(tensor, matrix.columns, copy);
     }
+    matrix.data = copy;
     return matrix;
 }
 
@@ -151,40 +133,44 @@ static void load_layer(struct loader *loader, const struct model_layer *from,
     layer->ffn_value = load_matrix(loader, from->ffn_value);
 }
 
+static void load_model(struct loader *loader, const struct model_spec *spec,
+                       struct cpu_weights *weights)
+{
+    weights->ln0_weight = load_vector(loader, spec->ln0_weight);
+    weights->ln0_bias = load_vector(loader, spec->ln0_bias);
+    weights->ln_out_weight = load_vector(loader, spec->ln_out_weight);
+    weights->ln_out_bias = load_vector(loader, spec->ln_out_bias);
+    weights->head = load_matrix(loader, spec->head);
+    for (uint32_t layer = 0; layer < spec->L; layer++) {
+        load_layer(loader, &spec->layers[layer], &weights->layers[layer]);
+    }
+}
+
 enum error_code cpu_weights_open(const struct model_spec *spec, struct cpu_weights *weights_out,
                                  struct error *error)
 {
     *weights_out = (struct cpu_weights){.spec = spec};
-    struct loader loader = {.weights = weights_out};
-    const size_t block_count_max = BLOCKS_OF_MODEL + (size_t)spec->L * BLOCKS_OF_A_LAYER;
-    weights_out->blocks = calloc(block_count_max, sizeof(*weights_out->blocks));
+    struct loader loader = {0};
     weights_out->layers = calloc(spec->L, sizeof(*weights_out->layers));
-    if (weights_out->blocks == NULL || weights_out->layers == NULL) {
-        loader.is_out_of_memory = true;
-    } else {
-        weights_out->ln0_weight = load_vector(&loader, spec->ln0_weight);
-        weights_out->ln0_bias = load_vector(&loader, spec->ln0_bias);
-        weights_out->ln_out_weight = load_vector(&loader, spec->ln_out_weight);
-        weights_out->ln_out_bias = load_vector(&loader, spec->ln_out_bias);
-        weights_out->head = load_matrix(&loader, spec->head);
-        for (uint32_t layer = 0; layer < spec->L; layer++) {
-            load_layer(&loader, &spec->layers[layer], &weights_out->layers[layer]);
-        }
+    if (weights_out->layers != NULL) {
+        load_model(&loader, spec, weights_out);
+        weights_out->memory = cpu_memory_take(loader.used_bytes);
     }
-    if (loader.is_out_of_memory) {
+    if (weights_out->memory == NULL) {
         cpu_weights_close(weights_out);
         return error_set(error, ERROR_OUT_OF_MEMORY,
                          "cpu: no memory for the model's vectors and low-rank matrices");
     }
+    weights_out->copied_bytes = loader.used_bytes;
+    memset(weights_out->memory, 0, loader.used_bytes); /* Surplus columns are 0. */
+    loader = (struct loader){.memory = weights_out->memory};
+    load_model(&loader, spec, weights_out);
     return ERROR_NONE;
 }
 
 void cpu_weights_close(struct cpu_weights *weights)
 {
-    for (size_t index = 0; index < weights->block_count; index++) {
-        free(weights->blocks[index]);
-    }
-    free(weights->blocks);
+    free(weights->memory);
     free(weights->layers);
     *weights = (struct cpu_weights){0};
 }

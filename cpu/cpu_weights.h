@@ -30,9 +30,8 @@ struct cpu_weights {
     const float *ln0_weight, *ln0_bias, *ln_out_weight, *ln_out_bias;
     struct cpu_matrix head;    /* [V][C] */
     struct cpu_layer *layers;  /* [L] */
-    size_t copied_bytes;       /* Memory besides the file. */
-    void **blocks;             /* What was allocated. */
-    size_t block_count;
+    void *memory;              /* Of all copies, layer after layer. */
+    size_t copied_bytes;
 };
 
 /* The spec and its file must outlive the weights. OUT_OF_MEMORY. */

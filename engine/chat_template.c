@@ -13,11 +13,17 @@
 
 static const struct text turn_end = {.bytes = "\n\n", .len = 2};
 static const struct text tool_heading = {.bytes = "Function output:", .len = 16};
+static const struct text tools_heading = {.bytes = "Tools:\n", .len = 7};
 
 /* The turn that the model is to fill. The think tags of G1 models stay unfinished on purpose: the
  * model itself writes the ">". */
-static struct text generation_prompt(enum chat_template chat_template)
+static struct text generation_prompt(enum chat_template chat_template, enum chat_calls calls)
 {
+    if (calls == CHAT_CALLS_REQUIRED) { /* Nothing is thought before the call. */
+        return chat_template == CHAT_TEMPLATE_WORLD
+                   ? TEXT("Assistant: " CHAT_CALL_FENCE)
+                   : TEXT("Assistant: <think>\n</think>\n" CHAT_CALL_FENCE);
+    }
     switch (chat_template) {
     case CHAT_TEMPLATE_WORLD:
         return TEXT("Assistant:");
@@ -56,6 +62,20 @@ static struct text role_name(enum chat_role role)
         return TEXT("User:");
     case CHAT_ROLE_ASSISTANT:
         return TEXT("Assistant:");
+    }
+    return (struct text){0};
+}
+
+/* What a model that knows functions was trained to read behind their list. */
+static struct text calls_text(enum chat_calls calls)
+{
+    switch (calls) {
+    case CHAT_CALLS_OFFERED:
+        return TEXT("Return a JSON function call when one is needed, else answer.");
+    case CHAT_CALLS_REQUIRED:
+        return TEXT("Return only a JSON function call.");
+    case CHAT_CALLS_NONE:
+        break;
     }
     return (struct text){0};
 }
@@ -128,11 +148,28 @@ static void put_open_turn(struct prompt_writer *writer, struct text content)
     }
 }
 
-/* Cleaning only shortens; what is added to a message is bounded. */
-static size_t bytes_max(const struct chat_message *messages, size_t message_count)
+/* The system's turn with the functions behind its text. JSON has no line feeds, so that cleaning
+ * would find nothing in it. */
+static void put_tools_turn(struct prompt_writer *writer, struct text content,
+                           const struct chat_options *options)
 {
-    enum { ADDED_TO_A_TURN = 32, GENERATION_PROMPT = 32, EFFORT = 32 };
-    size_t bytes = GENERATION_PROMPT + EFFORT;
+    const struct text trimmed = text_trim(content);
+    put(writer, role_name(CHAT_ROLE_SYSTEM));
+    put(writer, TEXT(" "));
+    put_cleaned(writer, trimmed);
+    put(writer, trimmed.len > 0 ? TEXT("\n") : TEXT(""));
+    put(writer, tools_heading);
+    put(writer, options->tools);
+    put(writer, TEXT("\n"));
+    put(writer, calls_text(options->calls));
+}
+
+/* Cleaning only shortens; what is added to a message is bounded. */
+static size_t bytes_max(const struct chat_message *messages, size_t message_count,
+                        const struct chat_options *options)
+{
+    enum { ADDED_TO_A_TURN = 32, GENERATION_PROMPT = 64, EFFORT = 32, TOOLS = 128 };
+    size_t bytes = GENERATION_PROMPT + EFFORT + TOOLS + options->tools.len;
     for (size_t index = 0; index < message_count; index++) {
         bytes += messages[index].content.len + ADDED_TO_A_TURN;
     }
@@ -150,13 +187,25 @@ static size_t last_user_message(const struct chat_message *messages, size_t mess
     return message_count;
 }
 
-/* All whole turns. The wish for effort belongs behind the user's last words. */
+/* All whole turns. The wish for effort belongs behind the user's last words, the functions into the
+ * system's first turn. */
 static void put_turns(struct prompt_writer *writer, const struct chat_message *messages,
-                      size_t message_count, enum chat_effort effort)
+                      size_t message_count, const struct chat_options *options,
+                      enum chat_effort effort)
 {
     const size_t last_user = last_user_message(messages, message_count);
+    const bool has_system = message_count > 0 && messages[0].role == CHAT_ROLE_SYSTEM;
+    const bool shows_tools = options->calls != CHAT_CALLS_NONE;
+    if (shows_tools && !has_system) {
+        put_tools_turn(writer, TEXT(""), options);
+        put(writer, turn_end);
+    }
     for (size_t index = 0; index < message_count; index++) {
-        put_turn(writer, &messages[index]);
+        if (shows_tools && has_system && index == 0) {
+            put_tools_turn(writer, messages[0].content, options);
+        } else {
+            put_turn(writer, &messages[index]);
+        }
         put(writer, index == last_user ? effort_text(effort) : TEXT(""));
         put(writer, turn_end);
     }
@@ -179,17 +228,20 @@ enum error_code chat_template_render(enum chat_template chat_template,
         return error_set(error, ERROR_INVALID_ARGUMENT,
                          "continue_final_message: the last message is not the assistant's");
     }
-    struct prompt_writer writer = {.bytes = arena_alloc(arena, bytes_max(messages, message_count))};
+    const size_t bytes = bytes_max(messages, message_count, options);
+    struct prompt_writer writer = {.bytes = arena_alloc(arena, bytes)};
     if (writer.bytes == NULL) {
         return error_set(error, ERROR_TOO_LARGE, "messages are too large");
     }
     const size_t whole_turns = continues ? message_count - 1 : message_count;
-    const bool thinks = chat_template_thinks(chat_template);
-    put_turns(&writer, messages, whole_turns, thinks ? options->effort : CHAT_EFFORT_UNSAID);
+    const bool thinks =
+        chat_template_thinks(chat_template) && options->calls != CHAT_CALLS_REQUIRED;
+    put_turns(&writer, messages, whole_turns, options,
+              thinks ? options->effort : CHAT_EFFORT_UNSAID);
     if (continues) {
         put_open_turn(&writer, last->content);
     } else if (!options->omit_generation_prompt) {
-        put(&writer, generation_prompt(chat_template));
+        put(&writer, generation_prompt(chat_template, options->calls));
     }
     *prompt_out = (struct text){.bytes = writer.bytes, .len = writer.len};
     return ERROR_NONE;

@@ -22,6 +22,20 @@ enum chat_template {
     CHAT_TEMPLATE_G1_THINK, /* World with an open one: "Assistant: <think". */
 };
 
+/* A call of a function, as the model writes it and as it stands in a chat: fence, open, the name,
+ * middle, a JSON object, close. Several are joined by a line feed. */
+#define CHAT_CALL_FENCE "```json"
+#define CHAT_CALL_OPEN "\n{\"name\":\""
+#define CHAT_CALL_MIDDLE "\",\"arguments\":"
+#define CHAT_CALL_CLOSE "}\n```"
+
+/* Whether the model may call functions. */
+enum chat_calls {
+    CHAT_CALLS_NONE,
+    CHAT_CALLS_OFFERED,
+    CHAT_CALLS_REQUIRED, /* The generation prompt begins the call: it ends with the fence. */
+};
+
 enum chat_role { CHAT_ROLE_SYSTEM, CHAT_ROLE_USER, CHAT_ROLE_ASSISTANT, CHAT_ROLE_TOOL };
 
 struct chat_message {
@@ -41,6 +55,8 @@ struct chat_options {
     bool continue_final_message; /* The last message is the assistant's, to be continued. */
     bool omit_generation_prompt; /* Ends after the last message: no "Assistant:". */
     enum chat_effort effort;
+    enum chat_calls calls;
+    struct text tools; /* Unless calls is NONE: a JSON array, on one line, of the functions. */
 };
 
 /* Renders into the arena. INVALID_ARGUMENT: no messages, template NONE, or continue_final_message

@@ -106,6 +106,9 @@ enum error_code engine_open(const struct engine_options *options, struct backend
     atomic_store(&engine->stats.slots_total, backend->slot_count);
     enum error_code code = allocate(engine, error);
     if (code == ERROR_NONE) {
+        code = engine_grammar_open(engine, error);
+    }
+    if (code == ERROR_NONE) {
         code = mailbox_create(command_bytes(engine), NULL, NULL, &engine->commands, error);
     }
     if (code == ERROR_NONE) {
@@ -221,6 +224,7 @@ void engine_close(struct engine *engine)
     mailbox_destroy(engine->commands);
     mailbox_destroy(engine->events);
     state_slots_destroy(engine->slots);
+    engine_grammar_close(engine);
     free(engine->sequences);
     free(engine->open);
     free(engine->acquired);

@@ -132,12 +132,22 @@ static void start(struct engine *engine, const struct engine_waiting *entry)
         const uint32_t slot = engine->acquired[choice];
         struct sampling sampling = request->sampling;
         sampling.choice = choice;
+        /* The grammar decides where a text may end. */
+        sampling.ignore_eos = sampling.ignore_eos && request->grammar == NULL;
         backend_slot_start(engine->backend, slot, &sampling, engine->options.initial_state);
         sequence_start(&engine->sequences[slot], open, choice, engine->acquired[0],
                        engine->admission_count);
         engine->ordered[engine->ordered_count++] = slot;
     }
     engine->admission_count++;
+}
+
+static void refuse_acquired(struct engine *engine, const struct generation_request *request)
+{
+    for (uint32_t choice = 0; choice < request->choice_count; choice++) {
+        state_slots_release(engine->slots, engine->acquired[choice]);
+    }
+    end_unstarted(engine, request, GENERATION_ENDED_BY_ERROR, ERROR_OVERLOADED);
 }
 
 void engine_admission_run(struct engine *engine)
@@ -149,6 +159,10 @@ void engine_admission_run(struct engine *engine)
             break;
         }
         waiting_remove(engine, 0);
+        if (!engine_grammar_admit(engine, oldest.request)) {
+            refuse_acquired(engine, oldest.request);
+            continue;
+        }
         start(engine, &oldest);
     }
     publish_gauges(engine);

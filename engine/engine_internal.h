@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * engine/engine_internal.h - the engine's one record, shared by its three files.
+ * engine/engine_internal.h - the engine's one record, shared by its four files.
  *
  * engine.c: boundary, thread, commands. engine_admission.c: the queue and the slots.
- * engine_step.c: plan, submit, collect, events. Internal to engine/. Thread: engine. */
+ * engine_step.c: plan, submit, collect, events. engine_grammar.c: masks.
+ * Internal to engine/. Thread: engine. */
 #pragma once
 
 #include <pthread.h>
@@ -15,6 +16,7 @@
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
 #include "engine/state_slots.h"
+#include "grammar/grammar_mask.h"
 
 enum { ENGINE_STEPS_IN_FLIGHT_MAX = 2 };
 
@@ -61,6 +63,10 @@ struct engine {
     uint32_t ordered_count;
     uint64_t admission_count;
 
+    struct grammar_vocabulary *vocabulary;
+    struct grammar_masks *masks;
+    uint32_t mask_first; /* Index in `ordered` of the row whose mask comes first. */
+
     struct engine_waiting *waiting; /* [queue_max], oldest first. */
     uint32_t waiting_count;
 
@@ -101,6 +107,26 @@ void engine_end_request(struct engine *engine, uint64_t request_id, enum generat
 void engine_end_all(struct engine *engine, enum error_code error);
 
 void engine_set_paused(struct engine *engine, uint64_t request_id, bool paused);
+
+/* engine_grammar.c */
+
+/* Prepares the vocabulary and the cache of masks. OUT_OF_MEMORY. */
+WARN_UNUSED enum error_code engine_grammar_open(struct engine *engine, struct error *error);
+void engine_grammar_close(struct engine *engine);
+
+/* Gives a state to each of the acquired slots, if the request has a grammar. False: no memory, and
+ * none has one. The only memory that a request takes of the engine; sequence_end gives it back. */
+WARN_UNUSED bool engine_grammar_admit(struct engine *engine,
+                                      const struct generation_request *request);
+
+/* Hands the device the masks of rows that will draw, at least one, within a share of a step. True:
+ * others still wait for theirs. */
+bool engine_grammar_prepare(struct engine *engine);
+
+/* Takes a drawn token into the text of its sequence. False: it does not fit there, the sequence
+ * must end. */
+WARN_UNUSED bool engine_grammar_follow(const struct engine *engine, struct sequence *sequence,
+                                       const struct sampled *sampled);
 
 /* engine_step.c */
 

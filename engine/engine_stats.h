@@ -39,6 +39,8 @@ struct engine_stats {
     _Atomic uint64_t steps, step_rows;
     _Atomic uint64_t step_ns;            /* Time spent in steps. */
     _Atomic uint64_t state_copied_bytes; /* As backend_counters. */
+    _Atomic uint64_t masks_found;        /* Parts of token masks that were kept, */
+    _Atomic uint64_t masks_built;        /* and that had to be worked out. */
     _Atomic uint64_t progress_ns;        /* Monotonic time of the last turn of the engine's loop. */
     _Atomic bool device_failed;          /* Final: every request ends with ERROR_DEVICE. */
     struct engine_histogram queue_time, time_to_first_token, inter_token, request_time;

@@ -135,6 +135,10 @@ static void take_sampled(struct engine *engine, const struct engine_row *row,
     const struct generation_request *request = sequence->open->request;
     char piece[TEXT_STREAM_PIECE_BYTES];
     observe_token(engine, sequence, now);
+    if (!engine_grammar_follow(engine, sequence, sampled)) {
+        engine_end_sequence(engine, row->slot, GENERATION_ENDED_BY_ERROR, ERROR_CORRUPT);
+        return;
+    }
     const struct sequence_outcome outcome =
         sequence_take(sequence, sampled, engine->tokenizer, piece);
     const bool token_valid = sampled->end != SAMPLED_STOP_TOKEN;
@@ -221,6 +225,7 @@ bool engine_step_run(struct engine *engine)
         return false;
     }
     struct error error = {0};
+    const bool masks_wait = engine_grammar_prepare(engine);
     const uint32_t share_count = plan(engine);
     if (share_count > 0 && submit(engine, share_count, &error) != ERROR_NONE) {
         fail(engine, &error);
@@ -232,5 +237,5 @@ bool engine_step_run(struct engine *engine)
     if (must_collect && collect(engine, &error) != ERROR_NONE) {
         fail(engine, &error);
     }
-    return share_count > 0 || must_collect;
+    return share_count > 0 || must_collect || masks_wait;
 }

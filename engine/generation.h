@@ -13,6 +13,8 @@
 #include "base/text.h"
 #include "engine/sampler.h"
 
+struct grammar;
+
 /* One prompt, continued choice_count times. Lent to the engine from engine_submit until the ENDED
  * event of its last choice has been taken: the lender keeps all of it in place until then. */
 struct generation_request {
@@ -25,6 +27,8 @@ struct generation_request {
     const struct text *stops;       /* [stop_count] stop strings. */
     uint32_t stop_count;            /* <= LIMIT_STOP_STRINGS + 2. */
     uint32_t stops_included;        /* The first so many stop strings stay in the text. */
+    struct grammar *grammar;        /* What each answer must be; it decides where one may end, so
+                                       that ignore_eos is not looked at. NULL: any text. */
     bool every_token_wanted;        /* A TEXT event also for a token without text. */
     bool prompt_scored;             /* A PROMPT event for every prompt token but the first. */
     uint64_t queue_timeout_ns;      /* Longest wait for a slot; 0: no limit. */

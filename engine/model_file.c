@@ -94,25 +94,6 @@ struct model_name_shown model_name_show(struct text name)
     return shown;
 }
 
-size_t tensor_type_bytes(enum tensor_type type)
-{
-    switch (type) {
-    case TENSOR_BF16:
-    case TENSOR_F16:
-        return 2;
-    case TENSOR_F32:
-        return 4;
-    }
-    return 0;
-}
-
-const char *tensor_type_name(enum tensor_type type)
-{
-    static const char *const names[] = {
-        [TENSOR_BF16] = "BF16", [TENSOR_F16] = "F16", [TENSOR_F32] = "F32"};
-    return names[type];
-}
-
 enum error_code model_file_charge(struct model_file *file, size_t bytes, struct error *error)
 {
     const size_t bytes_max = file->byte_count + MEMORY_BASE_BYTES;
@@ -315,6 +296,7 @@ static enum error_code map_descriptor(struct model_part *part, int descriptor, s
     }
     part->bytes = bytes;
     part->is_mapped = true;
+    (void)madvise(bytes, part->byte_count, MADV_HUGEPAGE); /* Refused: steps are slower. */
     return ERROR_NONE;
 }
 
@@ -486,48 +468,4 @@ const struct tensor *model_file_find(const struct model_file *file, const char *
         }
     }
     return NULL;
-}
-
-/* IEEE 754 binary16 to binary32; exact. Subnormals are 2^-24 times their fraction. */
-static float f16_to_f32(uint16_t half)
-{
-    const uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
-    const uint32_t exponent = (half >> 10) & 0x1fu;
-    const uint32_t fraction = half & 0x3ffu;
-    if (exponent == 0) {
-        const float magnitude = (float)fraction * 0x1p-24f;
-        return sign != 0 ? -magnitude : magnitude;
-    }
-    const uint32_t wide_exponent = exponent == 31 ? 255 : exponent + 127 - 15;
-    const uint32_t bits = sign | (wide_exponent << 23) | (fraction << 13);
-    float value;
-    memcpy(&value, &bits, sizeof(value));
-    return value;
-}
-
-float tensor_element(const struct tensor *tensor, size_t index)
-{
-    const unsigned char *bytes = tensor->data;
-    uint16_t half;
-    float value;
-    switch (tensor->type) {
-    case TENSOR_BF16: {
-        memcpy(&half, bytes + index * sizeof(half), sizeof(half));
-        const uint32_t bits = (uint32_t)half << 16;
-        memcpy(&value, &bits, sizeof(value));
-        return value;
-    }
-    case TENSOR_F16:
-        memcpy(&half, bytes + index * sizeof(half), sizeof(half));
-        return f16_to_f32(half);
-    case TENSOR_F32:
-        memcpy(&value, bytes + index * sizeof(value), sizeof(value));
-        return value;
-    }
-    return 0.0f;
-}
-
-size_t tensor_element_count(const struct tensor *tensor)
-{
-    return tensor->bytes / tensor_type_bytes(tensor->type);
 }

@@ -80,5 +80,9 @@ void model_file_populate(const struct model_file *file, model_file_progress *pro
 float tensor_element(const struct tensor *tensor, size_t index);
 size_t tensor_element_count(const struct tensor *tensor);
 
+/* Copies a matrix [rows][columns] as [columns][to_stride], to_stride >= rows elements of the
+ * tensor's type; surplus elements are left as they are. `to` does not overlap the tensor. */
+void tensor_transpose(const struct tensor *tensor, size_t to_stride, void *to);
+
 /* "BF16", "F16", "F32". */
 const char *tensor_type_name(enum tensor_type type);

@@ -16,7 +16,6 @@
 enum {
     KEY_BYTES = 128,     /* Of an official name being built; the longest has 37. */
     WRAPPERS_MAX = 4,    /* Prefixes cut off one name. */
-    TRANSPOSE_TILE = 32, /* Rows and columns moved together: both sides stay in the cache. */
 };
 
 /* What wrappers and trainers put before every name. */
@@ -246,24 +245,6 @@ static enum error_code split_mix(struct model_file *file, uint32_t index, uint64
     return code;
 }
 
-/* Copies a [rows][columns] matrix as [columns][rows]; element_bytes is 2 or 4. */
-static void transpose(const unsigned char *from, size_t rows, size_t columns, size_t element_bytes,
-                      unsigned char *to)
-{
-    for (size_t row_tile = 0; row_tile < rows; row_tile += TRANSPOSE_TILE) {
-        const size_t row_end = row_tile + TRANSPOSE_TILE < rows ? row_tile + TRANSPOSE_TILE : rows;
-        for (size_t tile = 0; tile < columns; tile += TRANSPOSE_TILE) {
-            const size_t end = tile + TRANSPOSE_TILE < columns ? tile + TRANSPOSE_TILE : columns;
-            for (size_t row = row_tile; row < row_end; row++) {
-                for (size_t column = tile; column < end; column++) {
-                    memcpy(to + (column * rows + row) * element_bytes,
-                           from + (row * columns + column) * element_bytes, element_bytes);
-                }
-            }
-        }
-    }
-}
-
 /* Turns a low-rank matrix into the official orientation: one of its dimensions is C. */
 static enum error_code orient(struct model_file *file, struct tensor *tensor, uint64_t C,
                               uint32_t channel_dimension, struct error *error)
@@ -287,7 +268,7 @@ static enum error_code orient(struct model_file *file, struct tensor *tensor, ui
     if (code != ERROR_NONE) {
         return code;
     }
-    transpose(tensor->data, (size_t)rows, (size_t)columns, tensor_type_bytes(tensor->type), memory);
+    tensor_transpose(tensor, (size_t)rows, memory);
     tensor->data = memory;
     tensor->shape[0] = columns;
     tensor->shape[1] = rows;

@@ -18,7 +18,6 @@
 enum {
     END_TOKEN = 0, /* The end of text of every vocabulary of this family. */
     NO_TOKEN = -1,
-    PHILOX_ROUNDS = 10,
 };
 
 /* OpenAI: -100 "should result in a ban". */
@@ -397,17 +396,5 @@ float sampler_log(float x)
 
 void sampler_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t words_out[4])
 {
-    uint32_t key0 = key[0];
-    uint32_t key1 = key[1];
-    memcpy(words_out, counter, 4 * sizeof(words_out[0]));
-    for (int round = 0; round < PHILOX_ROUNDS; round++) {
-        const uint64_t product0 = UINT64_C(0xD2511F53) * words_out[0];
-        const uint64_t product1 = UINT64_C(0xCD9E8D57) * words_out[2];
-        words_out[0] = (uint32_t)(product1 >> 32) ^ words_out[1] ^ key0;
-        words_out[1] = (uint32_t)product1;
-        words_out[2] = (uint32_t)(product0 >> 32) ^ words_out[3] ^ key1;
-        words_out[3] = (uint32_t)product0;
-        key0 += UINT32_C(0x9E3779B9);
-        key1 += UINT32_C(0xBB67AE85);
-    }
+    sampler_math_philox(key, counter, words_out);
 }

@@ -244,7 +244,8 @@ int32_t sampler_choice_draw(struct sampler_scratch *scratch, const struct sampli
     ASSERT(sampling->temperature >= SAMPLING_TEMPERATURE_MIN);
     const float scale = 1.0f / sampling->temperature;
     const struct truncation truncation = truncation_from(sampling, score_count);
-    struct sampler_weighing weighing = {.best = best, .scale = scale};
+    /* Not -0, from which the distance of a tie at 0 would be -0, which is no key. */
+    struct sampler_weighing weighing = {.best = best + 0.0f, .scale = scale};
     if (truncation_is_off(&truncation)) {
         const uint64_t total =
             sampler_row_weigh(scratch->scores, score_count, weighing, scratch->block_masses);

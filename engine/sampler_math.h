@@ -12,10 +12,15 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __CUDACC__ /* Compiled with -fmad=false. */
+#define SAMPLER_MATH_INLINE static __host__ __device__ __forceinline__
+#else
 #define SAMPLER_MATH_INLINE static inline __attribute__((always_inline))
+#endif
 
 enum {
     SAMPLER_MASS_BITS = 40, /* A weight of 1 has mass 2^40: 2^20 tokens (LIMIT_VOCABULARY) fit. */
+    SAMPLER_PHILOX_ROUNDS = 10,
 };
 #define SAMPLER_MASS_ONE (UINT64_C(1) << SAMPLER_MASS_BITS)
 
@@ -107,4 +112,25 @@ SAMPLER_MATH_INLINE uint64_t sampler_math_mass(float weight)
     memcpy(&bits, &sum, sizeof(bits));
     memcpy(&shift_bits, &shift, sizeof(shift_bits));
     return bits - shift_bits;
+}
+
+/* sampler_philox of engine/sampler.h. */
+SAMPLER_MATH_INLINE void sampler_math_philox(const uint32_t key[2], const uint32_t counter[4],
+                                             uint32_t words_out[4])
+{
+    uint32_t key0 = key[0];
+    uint32_t key1 = key[1];
+    for (int index = 0; index < 4; index++) {
+        words_out[index] = counter[index];
+    }
+    for (int round = 0; round < SAMPLER_PHILOX_ROUNDS; round++) {
+        const uint64_t product0 = UINT64_C(0xD2511F53) * words_out[0];
+        const uint64_t product1 = UINT64_C(0xCD9E8D57) * words_out[2];
+        words_out[0] = (uint32_t)(product1 >> 32) ^ words_out[1] ^ key0;
+        words_out[1] = (uint32_t)product1;
+        words_out[2] = (uint32_t)(product0 >> 32) ^ words_out[3] ^ key1;
+        words_out[3] = (uint32_t)product0;
+        key0 += UINT32_C(0x9E3779B9);
+        key1 += UINT32_C(0xBB67AE85);
+    }
 }

@@ -20,6 +20,7 @@ void sequence_start(struct sequence *sequence, struct open_request *open, uint32
     sequence->sampled_run = 0;
     sequence->token_count = 0;
     sequence->last_token_ns = 0;
+    sequence->mask_ready = false;
     text_stream_init(&sequence->text, request->stops, request->stop_count, request->stops_included);
 }
 
@@ -29,12 +30,29 @@ void sequence_end(struct sequence *sequence)
     sequence->phase = SEQUENCE_FREE;
     sequence->open = NULL;
     sequence->epoch++;
+    grammar_state_destroy(sequence->grammar);
+    sequence->grammar = NULL;
+}
+
+static bool is_bound(const struct sequence *sequence)
+{
+    return sequence->grammar != NULL && sequence->open->request->sampling.max_tokens > 0;
+}
+
+bool sequence_wants_mask(const struct sequence *sequence)
+{
+    return sequence->phase != SEQUENCE_FREE && is_bound(sequence) && !sequence->mask_ready &&
+           !sequence->open->paused && sequence->sampled_run == sequence->token_count &&
+           sequence->sampled_run < sequence->open->request->sampling.max_tokens;
 }
 
 bool sequence_candidate(const struct sequence *sequence, const struct sequence *leader,
                         struct scheduler_candidate *candidate_out)
 {
     if (sequence->phase == SEQUENCE_FREE || sequence->open->paused) {
+        return false;
+    }
+    if (is_bound(sequence) && !sequence->mask_ready) {
         return false;
     }
     const struct generation_request *request = sequence->open->request;
@@ -105,6 +123,7 @@ void sequence_advance(struct sequence *sequence, uint32_t token_count,
         sequence->phase = SEQUENCE_DECODE;
         if (request->sampling.max_tokens > 0) {
             sequence->sampled_run++;
+            sequence->mask_ready = false;
             item_out->want |= BACKEND_WANT_SAMPLE;
         }
     }
@@ -115,6 +134,11 @@ struct sequence_outcome sequence_take(struct sequence *sequence, const struct sa
 {
     struct sequence_outcome outcome = {.ended = true, .end = GENERATION_ENDED_BY_STOP};
     if (sampled->end == SAMPLED_STOP_TOKEN) {
+        /* Nothing could be drawn, and the text is not whole: it was cut. */
+        if (sequence->grammar != NULL && sampled->token == TOKEN_END_OF_TEXT &&
+            !grammar_is_complete(sequence->grammar)) {
+            outcome.end = GENERATION_ENDED_BY_LENGTH;
+        }
         outcome.text_len = text_stream_finish(&sequence->text, piece_out);
         return outcome;
     }

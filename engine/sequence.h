@@ -15,6 +15,7 @@
 #include "engine/generation.h"
 #include "engine/scheduler.h"
 #include "engine/text_stream.h"
+#include "grammar/grammar.h"
 
 struct tokenizer;
 
@@ -47,6 +48,8 @@ struct sequence {
     uint32_t sampled_run;    /* Draws given to steps so far. */
     uint32_t token_count;    /* Tokens of the answer so far. */
     uint64_t last_token_ns;
+    struct grammar_state *grammar; /* Owned, given before the start; NULL: any text. */
+    bool mask_ready;               /* The device has the mask of the next draw. */
     struct text_stream text;
 };
 
@@ -54,8 +57,11 @@ struct sequence {
 void sequence_start(struct sequence *sequence, struct open_request *open, uint32_t choice,
                     uint32_t leader_slot, uint64_t order);
 
-/* Frees the sequence; the slot is the caller's to release. */
+/* Frees the sequence and its grammar's state; the slot is the caller's to release. */
 void sequence_end(struct sequence *sequence);
+
+/* Whether the sequence must be given the mask of its next draw, and all it depends on is known. */
+bool sequence_wants_mask(const struct sequence *sequence);
 
 /* Whether the sequence can advance in the next step, and by how much. `leader` is the sequence of
  * leader_slot. */

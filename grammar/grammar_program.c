@@ -298,9 +298,5 @@ enum error_code grammar_program_finish(struct grammar_build *build, struct gramm
         code = grammar_build_spend(build, (uint64_t)program->node_count + program->property_count +
                                               program->list_count);
     }
-    if (code == ERROR_NONE && program->nodes[program->root].depth_min == GRAMMAR_NONE) {
-        return grammar_build_fail(build, ERROR_INVALID_ARGUMENT,
-                                  "no finite text of at most %d levels matches", GRAMMAR_DEPTH_MAX);
-    }
     return code;
 }

@@ -92,7 +92,7 @@ WARN_UNUSED enum error_code grammar_program_add_text(struct grammar_build *build
                                                      struct text text, uint32_t *node_out);
 
 /* Replaces choices of choices by what they come to, and works out depth_min and length_min of all
- * nodes. INVALID_ARGUMENT also when nothing matches the root within GRAMMAR_DEPTH_MAX levels. */
+ * nodes: GRAMMAR_NONE where nothing matches within GRAMMAR_DEPTH_MAX levels. */
 WARN_UNUSED enum error_code grammar_program_finish(struct grammar_build *build,
                                                    struct grammar_program *program);
 

@@ -200,7 +200,7 @@ static enum error_code check_names(struct json_reader *reader, const cJSON *node
 enum error_code json_reader_open(struct json_reader *reader, struct text body, struct arena *arena,
                                  struct error *error)
 {
-    *reader = (struct json_reader){.body = body};
+    *reader = (struct json_reader){.body = body, .arena = arena};
     enum error_code code = check_bytes(body, error);
     if (code != ERROR_NONE) {
         return code;
@@ -421,23 +421,7 @@ enum error_code json_reader_real(struct json_reader *reader, struct json_value v
     return ERROR_NONE;
 }
 
-/* ---- Integers that a double cannot hold ---- */
-
-#define EXACT_MAX 0x1p53 /* The first integer that a double shares with its neighbour. */
-
-/* How many numbers come before `wanted` in document order; *found_out when it is below `node`. */
-static size_t numbers_before(const cJSON *node, const cJSON *wanted, bool *found_out)
-{
-    if (node == wanted) {
-        *found_out = true;
-        return 0;
-    }
-    size_t count = cJSON_IsNumber(node) ? 1 : 0;
-    for (const cJSON *child = node->child; child != NULL && !*found_out; child = child->next) {
-        count += numbers_before(child, wanted, found_out);
-    }
-    return count;
-}
+/* ---- What the client wrote ---- */
 
 /* The end of the string that begins at that offset: the byte behind its closing quote. */
 static size_t string_end(struct text body, size_t begin)
@@ -447,6 +431,22 @@ static size_t string_end(struct text body, size_t begin)
         at += body.bytes[at] == '\\' ? 2 : 1;
     }
     return at + 1;
+}
+
+/* The end of the array or object that begins at that offset. */
+static size_t container_end(struct text body, size_t begin)
+{
+    size_t depth = 0;
+    for (size_t at = begin; at < body.len;) {
+        const char byte = body.bytes[at];
+        at = byte == '"' ? string_end(body, at) : at + 1;
+        depth += byte == '[' || byte == '{' ? 1 : 0;
+        depth -= byte == ']' || byte == '}' ? 1 : 0;
+        if (depth == 0) {
+            return at;
+        }
+    }
+    return body.len;
 }
 
 static size_t number_end(struct text body, size_t begin)
@@ -459,31 +459,63 @@ static size_t number_end(struct text body, size_t begin)
     return at;
 }
 
-/* The digits of a number as the client wrote them: cJSON keeps only the double. */
-static struct text source_of(const struct json_reader *reader, struct json_value value)
+static bool begins_number(char byte)
+{
+    return byte == '-' || (byte >= '0' && byte <= '9');
+}
+
+/* Gives every container and number, in document order, its place in `offsets`; returns the next.
+ * cJSON's valueint is used by nobody else. Recurses at most LIMIT_JSON_DEPTH deep. */
+static size_t number_nodes(cJSON *node, size_t next)
+{
+    if (cJSON_IsNumber(node) || cJSON_IsArray(node) || cJSON_IsObject(node)) {
+        node->valueint = (int)next++;
+    }
+    for (cJSON *child = node->child; child != NULL; child = child->next) {
+        next = number_nodes(child, next);
+    }
+    return next;
+}
+
+/* Notes where in the body all containers and numbers begin. False: no memory. */
+static bool find_offsets(struct json_reader *reader)
 {
     const struct text body = reader->body;
-    bool found = false;
-    size_t skip = numbers_before(reader->root, value.node, &found);
-    for (size_t at = 0; at < body.len;) {
+    const size_t count = number_nodes(reader->root, 0);
+    size_t *offsets = arena_alloc(reader->arena, count * sizeof(*offsets));
+    size_t index = 0;
+    for (size_t at = 0; offsets != NULL && at < body.len && index < count;) {
         const char byte = body.bytes[at];
         if (byte == '"') {
             at = string_end(body, at);
-            continue;
-        }
-        if (byte != '-' && (byte < '0' || byte > '9')) {
+        } else if (begins_number(byte)) {
+            offsets[index++] = at;
+            at = number_end(body, at);
+        } else {
+            if (byte == '[' || byte == '{') {
+                offsets[index++] = at;
+            }
             at++;
-            continue;
         }
-        const size_t end = number_end(body, at);
-        if (skip == 0) {
-            return (struct text){.bytes = body.bytes + at, .len = end - at};
-        }
-        skip--;
-        at = end;
     }
-    return (struct text){0};
+    reader->offsets = offsets;
+    return offsets != NULL;
 }
+
+struct text json_reader_source(struct json_reader *reader, struct json_value value)
+{
+    if (reader->offsets == NULL && !find_offsets(reader)) {
+        return (struct text){0};
+    }
+    const size_t begin = reader->offsets[value.node->valueint];
+    const size_t end = cJSON_IsNumber(value.node) ? number_end(reader->body, begin)
+                                                  : container_end(reader->body, begin);
+    return (struct text){.bytes = reader->body.bytes + begin, .len = end - begin};
+}
+
+/* ---- Integers that a double cannot hold ---- */
+
+#define EXACT_MAX 0x1p53 /* The first integer that a double shares with its neighbour. */
 
 static bool is_plain_integer(struct text number)
 {
@@ -509,7 +541,7 @@ enum error_code json_reader_bits(struct json_reader *reader, struct json_value v
         *value_out = (uint64_t)integer;
         return code;
     }
-    const struct text source = source_of(reader, value);
+    const struct text source = json_reader_source(reader, value);
     if (text_to_int64(source, &integer)) {
         *value_out = (uint64_t)integer;
     } else if (!text_to_uint64(source, value_out)) {
@@ -537,7 +569,7 @@ enum error_code json_reader_integer(struct json_reader *reader, struct json_valu
         return json_reader_fail(reader, value, NULL, ERROR_INVALID_ARGUMENT, error,
                                 "%.16g, must be a whole number", number);
     }
-    if (fabs(number) < EXACT_MAX || !text_to_int64(source_of(reader, value), value_out)) {
+    if (fabs(number) < EXACT_MAX || !text_to_int64(json_reader_source(reader, value), value_out)) {
         *value_out = (int64_t)number;
     }
     return ERROR_NONE;

@@ -24,6 +24,8 @@ enum { JSON_PATH_BYTES = 128 };
 struct json_reader {
     struct cJSON *root;         /* Owned: an object. */
     struct text body;           /* Borrowed while it is open: numbers are looked up in it. */
+    struct arena *arena;        /* Borrowed as well. */
+    size_t *offsets;            /* Of containers and numbers in the body, once they are wanted. */
     char path[JSON_PATH_BYTES]; /* Set with every error: the value at fault, "messages[0].role";
                                    "" stands for the whole body. */
 };
@@ -64,6 +66,10 @@ uint32_t json_reader_count(struct json_value container);
 
 /* A member's own name, borrowed. */
 struct text json_reader_name(struct json_value member);
+
+/* An array, an object or a number as the client wrote it: borrowed from the body. The first call
+ * costs O(body). .bytes is NULL when the arena is full. */
+struct text json_reader_source(struct json_reader *reader, struct json_value value);
 
 /* Typed reading of a value that is there. INVALID_ARGUMENT: another type, out of [min, max], or
  * not whole. An integer may be written as a float (100.0); one of only digits is exact. */

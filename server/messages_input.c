@@ -6,6 +6,7 @@
  * several turns. Thread: any. */
 #include "server/messages_input.h"
 
+#include "server/json_copy.h"
 #include "server/openai_content.h"
 #include "server/reply_buffer.h"
 
@@ -39,18 +40,64 @@ static const struct openai_content_roles roles = {
     .names = "user or assistant (system is a field of its own)",
 };
 
-/* What a tool returned; it may have returned nothing. */
+/* What a tool returned; it may have returned nothing. The model is not told that it is an error. */
 static enum error_code read_tool_result(struct openai_reading *reading, struct json_value block)
 {
     const struct json_value content = json_reader_member(block, "content");
+    const struct json_value is_error = json_reader_member(block, "is_error");
     struct text text = TEXT("");
-    if (content.node != NULL) {
-        const enum error_code code = openai_content_read(reading, content, &texts, &text);
-        if (code != ERROR_NONE) {
-            return code;
-        }
+    bool truth;
+    enum error_code code = tool_history_check_answer(reading, block, "tool_use_id");
+    if (code == ERROR_NONE && is_error.node != NULL) {
+        code = json_reader_bool(&reading->json, is_error, &truth, &reading->error);
     }
-    return openai_content_add(reading, block, CHAT_ROLE_TOOL, text);
+    if (code == ERROR_NONE && content.node != NULL) {
+        code = openai_content_read(reading, content, &texts, &text);
+    }
+    return code != ERROR_NONE ? code : openai_content_add(reading, block, CHAT_ROLE_TOOL, text);
+}
+
+/* The turn that this message has begun; NULL: none, or it is another role's. */
+static struct chat_message *open_turn(const struct openai_reading *reading, enum chat_role role,
+                                      uint32_t count_before)
+{
+    const struct openai_prompt *prompt = &reading->params.prompt;
+    if (prompt->message_count == count_before ||
+        prompt->messages[prompt->message_count - 1].role != role) {
+        return NULL;
+    }
+    return &prompt->messages[prompt->message_count - 1];
+}
+
+/* What the assistant called, behind what it said. */
+static enum error_code read_tool_use(struct openai_reading *reading, struct json_value block,
+                                     uint32_t count_before)
+{
+    const struct json_value input = json_reader_member(block, "input");
+    struct tool_history_call call = {0};
+    enum error_code code = openai_content_read_string(reading, block, "id", &call.id);
+    if (code == ERROR_NONE) {
+        code = openai_content_read_string(reading, block, "name", &call.name);
+    }
+    if (code == ERROR_NONE && input.node == NULL) {
+        return OPENAI_READING_REFUSE_MEMBER(reading, block, "input", "is required");
+    }
+    if (code == ERROR_NONE) {
+        code = json_reader_expect(&reading->json, input, JSON_TYPE_OBJECT, &reading->error);
+    }
+    if (code == ERROR_NONE) {
+        call.arguments = json_copy(&reading->json, input, reading->arena);
+    }
+    if (code == ERROR_NONE && call.arguments.bytes == NULL) {
+        return OPENAI_READING_NO_MEMORY(reading, input);
+    }
+    if (code == ERROR_NONE && open_turn(reading, CHAT_ROLE_ASSISTANT, count_before) == NULL) {
+        code = openai_content_add(reading, block, CHAT_ROLE_ASSISTANT, TEXT(""));
+    }
+    return code != ERROR_NONE
+               ? code
+               : tool_history_add(reading, block, &call,
+                                  open_turn(reading, CHAT_ROLE_ASSISTANT, count_before));
 }
 
 /* Joins text blocks that follow each other in one message: it is the last one, and was begun by
@@ -58,10 +105,8 @@ static enum error_code read_tool_result(struct openai_reading *reading, struct j
 static enum error_code add_text(struct openai_reading *reading, struct json_value block,
                                 enum chat_role role, struct text text, uint32_t count_before)
 {
-    struct openai_prompt *prompt = &reading->params.prompt;
-    struct chat_message *last =
-        prompt->message_count > count_before ? &prompt->messages[prompt->message_count - 1] : NULL;
-    if (last == NULL || last->role != role) {
+    struct chat_message *last = open_turn(reading, role, count_before);
+    if (last == NULL) {
         return openai_content_add(reading, block, role, text);
     }
     struct reply_buffer joined = {0};
@@ -104,10 +149,12 @@ static enum error_code read_block(struct openai_reading *reading, struct json_va
     if (text_equals(type, TEXT("tool_result")) && role == CHAT_ROLE_USER) {
         return read_tool_result(reading, block);
     }
-    if (role == CHAT_ROLE_ASSISTANT &&
-        (text_equals(type, TEXT("tool_use")) || text_equals(type, TEXT("thinking")) ||
-         text_equals(type, TEXT("redacted_thinking")))) {
-        return ERROR_NONE; /* Earlier thoughts and calls are not shown to the model. */
+    if (text_equals(type, TEXT("tool_use")) && role == CHAT_ROLE_ASSISTANT) {
+        return read_tool_use(reading, block, count_before);
+    }
+    if (role == CHAT_ROLE_ASSISTANT && (text_equals(type, TEXT("thinking")) ||
+                                        text_equals(type, TEXT("redacted_thinking")))) {
+        return ERROR_NONE; /* Earlier thoughts are not shown to the model. */
     }
     return OPENAI_READING_REFUSE_MEMBER(
         reading, block, "type", "'%.32s' is not supported here by this version", type.bytes);
@@ -141,7 +188,7 @@ static enum error_code read_message(struct openai_reading *reading, struct json_
             return code;
         }
     }
-    if (reading->params.prompt.message_count == count_before) { /* Calls only, or nothing. */
+    if (reading->params.prompt.message_count == count_before) { /* Thoughts only, or nothing. */
         return openai_content_add(reading, message, *role_out, TEXT(""));
     }
     return ERROR_NONE;
@@ -185,17 +232,4 @@ enum error_code messages_input_read_thinking(struct openai_reading *reading,
             reading, value, "type", "'%.32s', must be enabled, disabled or adaptive", type.bytes);
     }
     return ERROR_NONE;
-}
-
-/* Without tools both words mean the same. */
-enum error_code messages_input_read_tool_choice(struct openai_reading *reading,
-                                                struct json_value value)
-{
-    struct text type;
-    const enum error_code code = openai_content_read_type(reading, value, &type);
-    if (code != ERROR_NONE || text_equals(type, TEXT("auto")) || text_equals(type, TEXT("none"))) {
-        return code;
-    }
-    return OPENAI_READING_REFUSE_MEMBER(
-        reading, value, "type", "not supported by this version, only 'none' and 'auto' are");
 }

@@ -14,5 +14,3 @@ openai_read_field messages_input_read_system;
 openai_read_field messages_input_read;
 /* {"type": "enabled" | "disabled" | "adaptive"} */
 openai_read_field messages_input_read_thinking;
-/* {"type": "auto" | "none"} */
-openai_read_field messages_input_read_tool_choice;

@@ -32,7 +32,9 @@ static void write_stop(const struct typed_reply *reply, bool has_ended, struct j
         return;
     }
     json_key_string(writer, "stop_reason",
-                    typed_reply_is_cut(reply) ? TEXT("max_tokens") : TEXT("end_turn"));
+                    typed_reply_is_cut(reply)     ? TEXT("max_tokens")
+                    : typed_reply_is_calls(reply) ? TEXT("tool_use")
+                                                  : TEXT("end_turn"));
     json_key_null(writer, "stop_sequence");
 }
 
@@ -62,6 +64,32 @@ static void write_block(enum typed_block block, struct text text, struct json_wr
     json_object_end(writer);
 }
 
+/* A call of a function. Input that was cut is no JSON: then it is empty, as at a block's begin. */
+static void write_call(const struct openai_call *call, struct text input,
+                       struct json_writer *writer)
+{
+    char id[OPENAI_CALL_ID_BYTES + 8] = "toolu_";
+    text_copy_to(text_from(call->id), id + 6, sizeof(id) - 6);
+    json_object_begin(writer);
+    json_key_string(writer, "type", TEXT("tool_use"));
+    json_key_string(writer, "id", text_from(id));
+    json_key_string(writer, "name", call->name);
+    json_key(writer, "input");
+    json_raw(writer, input);
+    json_object_end(writer);
+}
+
+static void write_calls(const struct typed_reply *reply, struct json_writer *writer)
+{
+    for (const struct openai_call *call = typed_reply_calls(reply); call != NULL;
+         call = call->next) {
+        write_call(call,
+                   typed_reply_is_whole(reply, call) ? reply_buffer_text(&call->arguments)
+                                                     : TEXT("{}"),
+                   writer);
+    }
+}
+
 static void write_whole(const struct typed_reply *reply, struct json_writer *writer)
 {
     const struct text thought = typed_reply_thought(reply);
@@ -72,9 +100,10 @@ static void write_whole(const struct typed_reply *reply, struct json_writer *wri
     if (thought.len > 0) {
         write_block(TYPED_BLOCK_THOUGHT, thought, writer);
     }
-    if (text.len > 0 || thought.len == 0) {
+    if (typed_reply_has_text(reply)) {
         write_block(TYPED_BLOCK_TEXT, text, writer);
     }
+    write_calls(reply, writer);
     json_array_end(writer);
     write_stop(reply, true, writer);
     write_usage(reply, writer);
@@ -104,17 +133,28 @@ static void write_block_start(const struct typed_reply *reply, struct json_write
 {
     write_index(reply, writer);
     json_key(writer, "content_block");
-    write_block(reply->block, TEXT(""), writer);
+    if (reply->block == TYPED_BLOCK_CALL) {
+        write_call(reply->call, TEXT("{}"), writer);
+    } else {
+        write_block(reply->block, TEXT(""), writer);
+    }
 }
 
 static void write_delta(const struct typed_reply *reply, struct json_writer *writer)
 {
-    const bool is_thought = reply->block == TYPED_BLOCK_THOUGHT;
+    static const struct {
+        const char *type, *member;
+    } deltas[] = {
+        [TYPED_BLOCK_NONE] = {"text_delta", "text"}, /* Never: a block is open. */
+        [TYPED_BLOCK_THOUGHT] = {"thinking_delta", "thinking"},
+        [TYPED_BLOCK_TEXT] = {"text_delta", "text"},
+        [TYPED_BLOCK_CALL] = {"input_json_delta", "partial_json"},
+    };
     write_index(reply, writer);
     json_key(writer, "delta");
     json_object_begin(writer);
-    json_key_string(writer, "type", is_thought ? TEXT("thinking_delta") : TEXT("text_delta"));
-    json_key_string(writer, is_thought ? "thinking" : "text", reply->delta);
+    json_key_string(writer, "type", text_from(deltas[reply->block].type));
+    json_key_string(writer, deltas[reply->block].member, reply->delta);
     json_object_end(writer);
 }
 
@@ -127,18 +167,18 @@ static void write_message_delta(const struct typed_reply *reply, struct json_wri
     write_usage(reply, writer);
 }
 
-#define BOTH(name, write)                                                                          \
+#define ALL(name, write)                                                                           \
     {                                                                                              \
-        name, name, write                                                                          \
+        name, name, name, write                                                                    \
     }
 
 const struct typed_shape messages_reply_shape = {
     .ping = {.bytes = "event: ping\ndata: {\"type\":\"ping\"}\n\n", .len = 35},
-    .begin = {BOTH("message_start", write_start), BOTH("ping", NULL)},
-    .open = {BOTH("content_block_start", write_block_start)},
-    .delta = BOTH("content_block_delta", write_delta),
-    .close = {BOTH("content_block_stop", write_index)},
-    .end = {BOTH("message_delta", write_message_delta), BOTH("message_stop", NULL)},
+    .begin = {ALL("message_start", write_start), ALL("ping", NULL)},
+    .open = {ALL("content_block_start", write_block_start)},
+    .delta = ALL("content_block_delta", write_delta),
+    .close = {ALL("content_block_stop", write_index)},
+    .end = {ALL("message_delta", write_message_delta), ALL("message_stop", NULL)},
     .write_whole = write_whole,
 };
 _Static_assert(sizeof("event: ping\ndata: {\"type\":\"ping\"}\n\n") - 1 == 35, "the ping's length");

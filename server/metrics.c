@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "engine/engine_stats.h"
+#include "grammar/grammar_cache.h"
 #include "server/http_loop.h"
 #include "server/openai_handlers.h"
 #include "server/openai_jobs.h"
@@ -134,6 +135,22 @@ static void put_engine(struct page *page, const struct engine_stats *stats)
                   &stats->request_time);
 }
 
+static void put_grammars(struct page *page, const struct server *server)
+{
+    const struct engine_stats *stats = engine_stats(server->engine);
+    const struct grammar_cache_counters counters = grammar_cache_count(server->grammars);
+    put_counter(page, "skein_grammar_found_total",
+                "Grammars of requests that were compiled before.", counters.found);
+    put_counter(page, "skein_grammar_compiled_total", "Grammars compiled, or refused.",
+                counters.compiled);
+    put_gauge(page, "skein_grammar_bytes", "Memory of the compiled grammars that are kept.",
+              counters.bytes);
+    put_counter(page, "skein_grammar_masks_found_total", "Parts of token masks that were kept.",
+                LOAD(stats->masks_found));
+    put_counter(page, "skein_grammar_masks_built_total",
+                "Parts of token masks that were worked out.", LOAD(stats->masks_built));
+}
+
 static void put_requests(struct page *page, const struct http_stats *stats)
 {
     put_head(page, "skein_http_requests_total", "counter",
@@ -186,6 +203,7 @@ void admin_metrics_handle(struct http_exchange *exchange)
     }
     put_build(&page, server);
     put_engine(&page, engine_stats(server->engine));
+    put_grammars(&page, server);
     put_http(&page, server->http);
     put_gauge(&page, "skein_jobs", "Open completion and chat requests.",
               openai_jobs_count(server->jobs));

@@ -2,8 +2,9 @@
  *
  * server/openai_answer.h - one answer: from the engine's text and tokens to pieces for the wire.
  *
- * Text is cut into thought and answer, and goes together with the tokens that it is made of. Who
- * sends the pieces, and when, is openai_job.c's. Thread: loop. */
+ * Text is cut into thought, answer and calls of functions, and goes together with the tokens that
+ * it is made of. Calls have no log-probabilities. Who sends the pieces is openai_job.c's.
+ * Thread: loop. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,15 +13,18 @@
 #include "server/openai_reply.h"
 #include "server/reasoning_split.h"
 #include "server/token_queue.h"
+#include "server/tool_call_split.h"
 
 struct openai_answer {
     struct reasoning_split split;
+    struct tool_call_split call_split; /* Of what is no thought. */
     struct token_queue queue; /* Empty unless follows_tokens. */
     bool follows_tokens;      /* Every token of the answer will be pushed. */
     bool thinks;              /* It begins with a thought. */
     bool is_opened;           /* Streamed: role or echo has been sent. */
     struct text rest;         /* Of the part that is being cut into pieces. */
-    bool rest_is_thought;
+    enum openai_piece_kind rest_kind;
+    char call_id[OPENAI_CALL_ID_BYTES]; /* Of the call that began last. */
     uint32_t characters;       /* Shown so far, by tokens: the next one's text_offset. */
     uint32_t reasoning_tokens; /* So far; 0 unless follows_tokens. */
     const char *finish;        /* Why it ended; NULL: it goes on. */
@@ -30,10 +34,11 @@ struct openai_answer {
     /* Not streamed: all pieces. */
     struct reply_buffer text, thought, token_ids;
     struct openai_logprobs logprobs;
+    struct openai_call *first_call, *last_call;
 };
 
 void openai_answer_init(struct openai_answer *answer, enum reasoning_start start,
-                        bool follows_tokens);
+                        enum tool_call_start call_start, bool follows_tokens);
 
 /* Adds text that was released, and the token that released it (NULL: the end did). All pieces
  * must have been taken before. False: the arena is full. */
@@ -49,6 +54,9 @@ bool openai_answer_next(struct openai_answer *answer, struct openai_piece *piece
 
 /* After the end and its last piece: tokens that no text came of. */
 const struct openai_token *openai_answer_take_rest(struct openai_answer *answer);
+
+/* Whether it is calls of functions, all of them whole. */
+bool openai_answer_is_calls(const struct openai_answer *answer);
 
 /* Keeps a piece, or the rest without text, for the whole reply; of its tokens what the reply shows.
  * False: the arena is full. */

@@ -48,6 +48,17 @@ enum error_code openai_content_read_type(struct openai_reading *reading, struct 
     return json_reader_string(&reading->json, type, type_out, &reading->error);
 }
 
+enum error_code openai_content_read_string(struct openai_reading *reading,
+                                           struct json_value object, const char *name,
+                                           struct text *text_out)
+{
+    const struct json_value member = json_reader_member(object, name);
+    if (member.node == NULL) {
+        return OPENAI_READING_REFUSE_MEMBER(reading, object, name, "is required");
+    }
+    return json_reader_string(&reading->json, member, text_out, &reading->error);
+}
+
 static const struct openai_content_kind *find_kind(const struct openai_content_kinds *kinds,
                                                    struct text type)
 {

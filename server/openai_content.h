@@ -45,6 +45,11 @@ WARN_UNUSED enum error_code openai_content_read_type(struct openai_reading *read
                                                      struct json_value value,
                                                      struct text *type_out);
 
+/* Reads a string that an object must have; borrowed from the document. INVALID_ARGUMENT. */
+WARN_UNUSED enum error_code openai_content_read_string(struct openai_reading *reading,
+                                                       struct json_value object, const char *name,
+                                                       struct text *text_out);
+
 /* Reads a string, or an array of parts that are joined with line feeds, into the arena.
  * INVALID_ARGUMENT: another type, or another kind of part. TOO_LARGE. */
 WARN_UNUSED enum error_code openai_content_read(struct openai_reading *reading,

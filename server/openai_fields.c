@@ -32,6 +32,8 @@
     .schema = #__VA_ARGS__
 #define REFUSED OPENAI_FIELD_REFUSED, .read = openai_modes_refuse, .shape = "empty", \
     .schema = "{\"enum\":[false,\"\",[]]}"
+#define OLD OPENAI_FIELD_REFUSED, .read = openai_tools_refuse_functions, .shape = "empty", \
+    .schema = "{\"enum\":[false,\"\",[]]}"
 #define IGNORED OPENAI_FIELD_IGNORED
 
 enum {
@@ -50,7 +52,7 @@ enum {
     ALL = GENERATIONS | TEXTS | INPUTS | CLAUDES | DETOKENIZE,
 };
 
-#define LATER "tools and constrained output are not supported by this version"
+#define OTHERS "not supported: use response_format or structured_outputs"
 
 /* Read from top to bottom; of two rows for one member the later one wins. The bounds without an
  * option are OpenAI's, or wide enough for any use. Limits in schemas are those of base/limits.h:
@@ -68,7 +70,7 @@ static const struct openai_field fields[] = {
     {"text", TOKENIZE, "as prompt",
      OWN(openai_prompt_read, "text", {"$ref":"#/components/schemas/Prompt"})},
     {"messages", TEXTS, "required for chat; roles system, developer, user, assistant, tool, "
-     "function; content is text or parts of type text",
+     "function; content is text or parts of type text; tool_calls, tool_call_id",
      OWN(openai_prompt_read_messages, "up to 1024 messages",
          {"type":"array","minItems":1,"maxItems":1024,
           "items":{"$ref":"#/components/schemas/Message"}})},
@@ -107,7 +109,7 @@ static const struct openai_field fields[] = {
          {"anyOf":[{"type":"string"},
                    {"type":"array","items":{"$ref":"#/components/schemas/TextBlock"}}]})},
     {"messages", CLAUDES, "required; roles user and assistant; a last one of the assistant's is "
-     "continued; blocks text, tool_result, tool_use and thinking (skipped)",
+     "continued; blocks text, tool_use, tool_result and thinking (skipped)",
      OWN(messages_input_read, "messages",
          {"type":"array","minItems":1,"maxItems":1024,
           "items":{"$ref":"#/components/schemas/Turn"}})},
@@ -197,33 +199,48 @@ static const struct openai_field fields[] = {
              "include_obfuscation":{"type":["boolean","null"]},
              "continuous_usage_stats":{"enum":[false,null]}}})},
 
-    {"response_format", BOTH, "only text in this version",
-     OWN(openai_modes_read_response_format, "type: text",
-         {"type":"object","required":["type"],
-          "properties":{"type":{"type":"string","enum":["text"]}}})},
-    {"tool_choice", CHAT | INPUTS, "none or auto in this version",
-     OWN(openai_modes_read_tool_choice, "none or auto",
-         {"type":"string","enum":["none","auto"]})},
-    {"function_call", CHAT, "as tool_choice",
-     OWN(openai_modes_read_tool_choice, "none or auto",
-         {"type":"string","enum":["none","auto"]})},
-    {"tools", CHAT | INPUTS | CLAUDES, LATER, REFUSED},
-    {"functions", CHAT, LATER, REFUSED},
-    {"structured_outputs", BOTH, LATER, REFUSED},
-    {"guided_json", BOTH, LATER, REFUSED},
-    {"guided_regex", BOTH, LATER, REFUSED},
-    {"guided_choice", BOTH, LATER, REFUSED},
-    {"guided_grammar", BOTH, LATER, REFUSED},
-    {"grammar", BOTH, LATER, REFUSED},
-    {"json_schema", BOTH, LATER, REFUSED},
-    {"tool_choice", CLAUDES, "none or auto in this version",
-     OWN(messages_input_read_tool_choice, "type: none or auto",
-         {"type":"object","required":["type"],
-          "properties":{"type":{"type":"string","enum":["none","auto"]}}})},
-    {"text", INPUTS, "format: only text in this version",
+    {"response_format", BOTH, "json_object: any JSON object; json_schema: json_schema.schema, the "
+     "subset of strict mode; strict: additionalProperties must be said",
+     OWN(openai_structured_read_format, "type: text, json_object or json_schema",
+         {"$ref":"#/components/schemas/ResponseFormat"})},
+    {"structured_outputs", BOTH, "the answer is one of choice, matches the whole regex, or is JSON "
+     "of a schema, or any JSON object",
+     OWN(openai_structured_read_outputs, "one of choice, regex, json, json_object",
+         {"$ref":"#/components/schemas/StructuredOutputs"})},
+    {"tools", TEXTS, "functions that the model may call: type function, with name, description, "
+     "parameters (a schema, the subset of response_format) and strict",
+     OWN(openai_tools_read, "up to 128 functions",
+         {"type":"array","maxItems":128,"items":{"$ref":"#/components/schemas/Tool"}})},
+    {"tools", INPUTS, "the same, with name, description, parameters and strict beside type",
+     OWN(openai_tools_read, "up to 128 functions",
+         {"type":"array","maxItems":128,"items":{"$ref":"#/components/schemas/FlatTool"}})},
+    {"tools", CLAUDES, "the same, with name, description and input_schema",
+     OWN(openai_tools_read, "up to 128 functions",
+         {"type":"array","maxItems":128,"items":{"$ref":"#/components/schemas/ClaudeTool"}})},
+    {"tool_choice", TEXTS, "required and a function: the answer is calls and nothing else",
+     OWN(openai_tools_read_choice, "none, auto, required or a function",
+         {"$ref":"#/components/schemas/ToolChoice"})},
+    {"tool_choice", INPUTS, "the same; a function is {type: function, name}",
+     OWN(openai_tools_read_choice, "none, auto, required or a function",
+         {"$ref":"#/components/schemas/FlatToolChoice"})},
+    {"tool_choice", CLAUDES, "any and tool: the answer is calls and nothing else; "
+     "disable_parallel_tool_use: at most one",
+     OWN(openai_tools_read_choice, "type: auto, any, tool with name, or none",
+         {"$ref":"#/components/schemas/ClaudeToolChoice"})},
+    {"parallel_tool_calls", CHAT | INPUTS, "false: at most one call in an answer, else 16",
+     OWN(openai_tools_read_parallel, "boolean, default true", {"type":"boolean"})},
+    {"functions", CHAT, "not supported: the form before tools", OLD},
+    {"function_call", CHAT, "not supported: the form before tool_choice", OLD},
+    {"guided_json", BOTH, OTHERS, REFUSED},
+    {"guided_regex", BOTH, OTHERS, REFUSED},
+    {"guided_choice", BOTH, OTHERS, REFUSED},
+    {"guided_grammar", BOTH, OTHERS, REFUSED},
+    {"grammar", BOTH, OTHERS, REFUSED},
+    {"json_schema", BOTH, OTHERS, REFUSED},
+    {"text", INPUTS, "format: as response_format, with name, schema and strict beside type",
      OWN(responses_input_read_format, "object",
-         {"type":"object","properties":{"format":{"type":["object","null"],"required":["type"],
-          "properties":{"type":{"type":"string","enum":["text"]}}}}})},
+         {"type":"object","properties":{
+             "format":{"anyOf":[{"type":"null"},{"$ref":"#/components/schemas/TextFormat"}]}}})},
     {"top_logprobs", RESPONSES, "only 0 in this version",
      INTEGER(AT(top_logprobs), IS(0), IS(0), IS(0))},
     {"previous_response_id", INPUTS, "refused: nothing is kept, send the whole conversation",
@@ -247,7 +264,6 @@ static const struct openai_field fields[] = {
     {"prompt_cache_key", BOTH | RESPONSES, "ignored", IGNORED},
     {"prompt_cache_options", BOTH, "ignored", IGNORED},
     {"prompt_cache_retention", BOTH | RESPONSES, "ignored", IGNORED},
-    {"parallel_tool_calls", CHAT | RESPONSES, "ignored", IGNORED},
     {"include", RESPONSES, "ignored", IGNORED},
     {"truncation", INPUTS, "ignored", IGNORED},
     {"max_tool_calls", RESPONSES, "ignored", IGNORED},

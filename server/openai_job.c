@@ -49,6 +49,7 @@ void openai_job_abandon(struct openai_job *job)
     if (!job->is_answered) {
         job->is_answered = true;
         job->prompt.exchange->finish = "cancelled";
+        atomic_store_explicit(&job->prompt.is_abandoned, true, memory_order_relaxed);
         order_open_parts(job, engine_cancel);
     }
 }
@@ -309,6 +310,7 @@ static void fill_choice(const struct openai_part *part, uint32_t choice, struct 
     *reply_out = (struct openai_choice_reply){
         .text = reply_buffer_text(&answer->text),
         .thought = answer->thinks ? &texts->thought : NULL,
+        .calls = answer->first_call,
         .finish = answer->finish,
         .logprobs = params->logprobs >= 0 ? &answer->logprobs : NULL,
         .echoed = echoes_scores(params) ? &part->scores : NULL,
@@ -442,16 +444,25 @@ static void take_text(struct openai_part *part, const struct generation_event *e
     send_pieces(part, event->choice);
 }
 
+/* As OpenAI has it, an answer with a function that the client named just stops. */
+static const char *finish_of(const struct openai_job *job, const struct openai_answer *answer,
+                             enum generation_end end)
+{
+    const bool is_calls = end == GENERATION_ENDED_BY_STOP && openai_answer_is_calls(answer);
+    return is_calls && !job->prompt.params.tools.is_named ? "tool_calls"
+                                                          : generation_end_text(end);
+}
+
 static void finish_choice(struct openai_part *part, const struct generation_event *event)
 {
     struct openai_job *job = part->job;
     const uint32_t choice = event->choice;
     struct openai_answer *answer = &part->answers[choice];
-    answer->finish = generation_end_text(event->end);
     answer->ended_by_length = event->end == GENERATION_ENDED_BY_LENGTH;
     answer->stop_string = event->stop_string;
     openai_answer_end(answer);
     send_pieces(part, choice);
+    answer->finish = finish_of(job, answer, event->end);
     if (job->is_answered) {
         return;
     }

@@ -74,6 +74,14 @@ static void insert(struct openai_jobs *jobs, struct openai_part *part)
     *bucket = part;
 }
 
+/* Nothing of the job runs any more, or ever will. */
+static void close_job(struct openai_jobs *jobs, struct openai_job *job)
+{
+    grammar_release(job->prompt.grammar);
+    job->prompt.grammar = NULL;
+    jobs->open_count--;
+}
+
 /* ---- Starting ---- */
 
 static void on_client_gone(struct http_exchange *exchange)
@@ -147,7 +155,7 @@ static void on_prompt_done(struct prompt_job *prompt)
     if (!job->is_answered && !prompt->failed && submit(jobs, job, &error)) {
         return;
     }
-    jobs->open_count--;
+    close_job(jobs, job);
     openai_job_fail(job, &error);
 }
 
@@ -198,7 +206,7 @@ static void go_on(struct openai_jobs *jobs, struct openai_job *job)
     }
     if (job->parts_open == 0) {
         openai_job_complete(job);
-        jobs->open_count--;
+        close_job(jobs, job);
         http_exchange_release(job->prompt.exchange, HTTP_HOLDER_ENGINE);
     }
 }

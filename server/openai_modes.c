@@ -2,7 +2,7 @@
  *
  * server/openai_modes.c - the fields that say how to answer: model, stream, thinking, form.
  *
- * Forms that need a grammar (tools, JSON) are refused here, each with a reason. Thread: any. */
+ * What is not supported is refused here, each with a reason. Thread: any. */
 #include "server/openai_reading.h"
 
 enum error_code openai_modes_read_model(struct openai_reading *reading, struct json_value value)
@@ -112,44 +112,6 @@ enum error_code openai_modes_read_template_options(struct openai_reading *readin
 }
 
 /* ---- Forms of an answer ---- */
-
-enum error_code openai_modes_read_response_format(struct openai_reading *reading,
-                                                  struct json_value value)
-{
-    enum error_code code =
-        json_reader_expect(&reading->json, value, JSON_TYPE_OBJECT, &reading->error);
-    if (code != ERROR_NONE) {
-        return code;
-    }
-    const struct json_value type = json_reader_member(value, "type");
-    if (type.node == NULL) {
-        return OPENAI_READING_REFUSE_MEMBER(reading, value, "type", "is required");
-    }
-    struct text name;
-    code = json_reader_string(&reading->json, type, &name, &reading->error);
-    if (code != ERROR_NONE || text_equals(name, TEXT("text"))) {
-        return code;
-    }
-    return OPENAI_READING_REFUSE(
-        reading, type, "'%.32s' is not supported by this version, only 'text' is", name.bytes);
-}
-
-/* Without tools both words mean the same. */
-enum error_code openai_modes_read_tool_choice(struct openai_reading *reading,
-                                              struct json_value value)
-{
-    struct text name = {0};
-    if (json_reader_type(value) == JSON_TYPE_STRING) {
-        const enum error_code code =
-            json_reader_string(&reading->json, value, &name, &reading->error);
-        if (code != ERROR_NONE || text_equals(name, TEXT("none")) ||
-            text_equals(name, TEXT("auto"))) {
-            return code;
-        }
-    }
-    return OPENAI_READING_REFUSE(
-        reading, value, "not supported by this version, only 'none' and 'auto' are");
-}
 
 enum error_code openai_modes_refuse(struct openai_reading *reading, struct json_value value)
 {

@@ -158,6 +158,42 @@ enum chat_template openai_prompt_template(const struct openai_prompt *prompt,
     return served;
 }
 
+enum reasoning_start openai_params_answer_start(const struct openai_params *params,
+                                                enum chat_template served)
+{
+    const struct openai_prompt *prompt = &params->prompt;
+    if (params->endpoint == OPENAI_COMPLETIONS || prompt->continue_final_message ||
+        prompt->omit_generation_prompt || params->tools.calls == CHAT_CALLS_REQUIRED) {
+        return REASONING_START_TEXT;
+    }
+    switch (openai_prompt_template(prompt, served)) {
+    case CHAT_TEMPLATE_G1:
+        return REASONING_START_CLOSED;
+    case CHAT_TEMPLATE_G1_THINK:
+        return REASONING_START_OPEN;
+    case CHAT_TEMPLATE_NONE:
+    case CHAT_TEMPLATE_WORLD:
+        break;
+    }
+    return REASONING_START_TURN;
+}
+
+enum tool_call_start openai_params_call_start(const struct openai_params *params)
+{
+    if (params->prompt.continue_final_message || params->prompt.omit_generation_prompt) {
+        return TOOL_CALL_START_NONE; /* Calls come at the beginning of a turn. */
+    }
+    switch (params->tools.calls) {
+    case CHAT_CALLS_OFFERED:
+        return TOOL_CALL_START_FENCE;
+    case CHAT_CALLS_REQUIRED:
+        return TOOL_CALL_START_NAME;
+    case CHAT_CALLS_NONE:
+        break;
+    }
+    return TOOL_CALL_START_NONE;
+}
+
 /* The stops of the request come first: only they may stay in the text. */
 static void add_template_stops(struct openai_reading *reading)
 {
@@ -207,7 +243,8 @@ static enum error_code read_fields(struct openai_reading *reading)
             return code;
         }
     }
-    return check_together(reading);
+    const enum error_code code = check_together(reading);
+    return code != ERROR_NONE ? code : openai_tools_settle(reading);
 }
 
 bool openai_params_read(enum openai_endpoint endpoint, struct text body,

@@ -12,8 +12,12 @@
 #include "base/arena.h"
 #include "engine/chat_template.h"
 #include "engine/generation.h"
+#include "grammar/grammar.h"
 #include "server/openai_error.h"
+#include "server/openai_tools.h"
+#include "server/reasoning_split.h"
 #include "server/server.h"
+#include "server/tool_call_split.h"
 
 /* Bits: a row of the table names the endpoints that know its field. */
 enum openai_endpoint {
@@ -74,12 +78,24 @@ struct responses_params {
     struct text instructions;
     struct text effort;
     struct text metadata; /* JSON. */
+    struct text form;     /* JSON: text.format; empty: any text. */
+};
+
+/* Which texts an answer may be. prompt_job.c compiles it, behind what the chat template lets a
+ * model write before its answer (openai_grammar.h). */
+struct openai_grammar {
+    const struct grammar_part *root; /* NULL: any text. Arena. */
+    enum grammar_objects objects;
+    enum grammar_order order;
+    const char *param; /* Whose fault a refusal is: "response_format", "tools", .. Arena. */
 };
 
 /* What one request asks for. All memory is the arena's. */
 struct openai_params {
     enum openai_endpoint endpoint;
     struct openai_prompt prompt;
+    struct openai_tools tools;
+    struct openai_grammar grammar;
     struct sampling sampling; /* .logprobs_wanted covers both kinds below. */
     bool seed_given;          /* Else the caller draws one. */
     uint32_t choice_count;    /* n */
@@ -107,3 +123,10 @@ WARN_UNUSED bool openai_params_read(enum openai_endpoint endpoint, struct text b
 /* The template that renders this prompt: the one served, or its sibling that thinks or does not. */
 enum chat_template openai_prompt_template(const struct openai_prompt *prompt,
                                           enum chat_template served);
+
+/* Where the text of an answer begins: the prompt may end inside a turn or a think tag. */
+enum reasoning_start openai_params_answer_start(const struct openai_params *params,
+                                                enum chat_template served);
+
+/* Whether calls of functions may come in an answer, and how they begin. */
+enum tool_call_start openai_params_call_start(const struct openai_params *params);

@@ -30,26 +30,6 @@ static void make_reply_id(const char *prefix, char id_out[REPLY_ID_BYTES])
     snprintf(id_out, REPLY_ID_BYTES, "%s%s", prefix, hex);
 }
 
-/* Where the text of an answer begins: the prompt may end inside a turn or a think tag. */
-static enum reasoning_start answer_start(const struct openai_job *job)
-{
-    const struct openai_prompt *prompt = &job->prompt.params.prompt;
-    if (job->prompt.endpoint == OPENAI_COMPLETIONS || prompt->continue_final_message ||
-        prompt->omit_generation_prompt) {
-        return REASONING_START_TEXT;
-    }
-    switch (openai_prompt_template(prompt, job->prompt.options.model->chat_template)) {
-    case CHAT_TEMPLATE_G1:
-        return REASONING_START_CLOSED;
-    case CHAT_TEMPLATE_G1_THINK:
-        return REASONING_START_OPEN;
-    case CHAT_TEMPLATE_NONE:
-    case CHAT_TEMPLATE_WORLD:
-        break;
-    }
-    return REASONING_START_TURN;
-}
-
 static bool echoes_scores(const struct openai_params *params)
 {
     return params->echo && params->logprobs >= 0;
@@ -69,6 +49,7 @@ static void fill_request(struct openai_part *part, uint64_t request_id, bool fol
         .stops = params->stops,
         .stop_count = params->stop_count,
         .stops_included = params->stops_included,
+        .grammar = prompt->grammar,
         .every_token_wanted = follows_tokens,
         .prompt_scored = echoes_scores(params) || params->prompt_logprobs >= 0,
         .queue_timeout_ns = queue_timeout_ms * 1000000,
@@ -96,7 +77,8 @@ static bool prepare_scores(struct openai_part *part)
 static bool prepare_part(struct openai_job *job, uint32_t index, uint64_t request_id)
 {
     const struct openai_params *params = &job->prompt.params;
-    const enum reasoning_start start = answer_start(job);
+    const enum reasoning_start start =
+        openai_params_answer_start(params, job->prompt.options.model->chat_template);
     const bool follows_tokens =
         params->logprobs >= 0 || params->token_ids || start == REASONING_START_OPEN;
     struct openai_part *part = &job->parts[index];
@@ -110,7 +92,7 @@ static bool prepare_part(struct openai_job *job, uint32_t index, uint64_t reques
     }
     for (uint32_t choice = 0; choice < params->choice_count; choice++) {
         struct openai_answer *answer = &part->answers[choice];
-        openai_answer_init(answer, start, follows_tokens);
+        openai_answer_init(answer, start, openai_params_call_start(params), follows_tokens);
         answer->characters = params->echo ? part->scores.characters : 0;
         if (params->echo && !params->stream &&
             !reply_buffer_append(&answer->text, part->prompt->text, arena_of(job))) {

@@ -200,17 +200,9 @@ static enum error_code read_parts(struct openai_reading *reading, struct json_va
     return ERROR_NONE;
 }
 
-static enum error_code read_message(struct openai_reading *reading, struct json_value value,
+static enum error_code read_content(struct openai_reading *reading, struct json_value value,
                                     struct chat_message *message_out)
 {
-    enum error_code code =
-        json_reader_expect(&reading->json, value, JSON_TYPE_OBJECT, &reading->error);
-    if (code == ERROR_NONE) {
-        code = openai_content_read_role(reading, value, &roles, &message_out->role);
-    }
-    if (code != ERROR_NONE) {
-        return code;
-    }
     const struct json_value content = json_reader_member(value, "content");
     if (json_reader_type(content) == JSON_TYPE_ARRAY) {
         return read_parts(reading, content, &message_out->content);
@@ -222,6 +214,73 @@ static enum error_code read_message(struct openai_reading *reading, struct json_
         return ERROR_NONE; /* It called tools and said nothing. */
     }
     return OPENAI_READING_REFUSE_MEMBER(reading, value, "content", "is required");
+}
+
+/* Reads {"id":..,"type":"function","function":{"name":..,"arguments":".."}}. */
+static enum error_code read_call(struct openai_reading *reading, struct json_value value,
+                                 struct chat_message *message)
+{
+    const struct json_value function = json_reader_member(value, "function");
+    struct tool_history_call call = {0};
+    struct text type;
+    enum error_code code = openai_content_read_type(reading, value, &type);
+    if (code == ERROR_NONE && !text_equals(type, TEXT("function"))) {
+        return OPENAI_READING_REFUSE_MEMBER(
+            reading, value, "type", "'%.32s' is not supported by this version, only 'function' is",
+            type.bytes);
+    }
+    if (code == ERROR_NONE) {
+        code = openai_content_read_string(reading, value, "id", &call.id);
+    }
+    if (code == ERROR_NONE && function.node == NULL) {
+        return OPENAI_READING_REFUSE_MEMBER(reading, value, "function", "is required");
+    }
+    if (code == ERROR_NONE) {
+        code = json_reader_expect(&reading->json, function, JSON_TYPE_OBJECT, &reading->error);
+    }
+    if (code == ERROR_NONE) {
+        code = openai_content_read_string(reading, function, "name", &call.name);
+    }
+    if (code == ERROR_NONE) {
+        code = tool_history_read_arguments(reading, function, &call.arguments);
+    }
+    return code != ERROR_NONE ? code : tool_history_add(reading, value, &call, message);
+}
+
+/* What an assistant called, behind what it said. */
+static enum error_code read_calls(struct openai_reading *reading, struct json_value calls,
+                                  struct chat_message *message)
+{
+    enum error_code code =
+        json_reader_expect(&reading->json, calls, JSON_TYPE_ARRAY, &reading->error);
+    for (struct json_value call = json_reader_first(calls);
+         code == ERROR_NONE && call.node != NULL; call = json_reader_next(call)) {
+        code = read_call(reading, call, message);
+    }
+    return code;
+}
+
+static enum error_code read_message(struct openai_reading *reading, struct json_value value,
+                                    struct chat_message *message_out)
+{
+    const struct json_value calls = json_reader_member(value, "tool_calls");
+    enum error_code code =
+        json_reader_expect(&reading->json, value, JSON_TYPE_OBJECT, &reading->error);
+    if (code == ERROR_NONE) {
+        code = openai_content_read_role(reading, value, &roles, &message_out->role);
+    }
+    if (code == ERROR_NONE) {
+        code = read_content(reading, value, message_out);
+    }
+    if (code == ERROR_NONE && message_out->role == CHAT_ROLE_ASSISTANT && calls.node != NULL) {
+        return read_calls(reading, calls, message_out);
+    }
+    /* The results of functions, as they were called before there were tools, have no id. */
+    if (code == ERROR_NONE && message_out->role == CHAT_ROLE_TOOL &&
+        json_reader_member(value, "tool_call_id").node != NULL) {
+        return tool_history_check_answer(reading, value, "tool_call_id");
+    }
+    return code;
 }
 
 enum error_code openai_prompt_read_messages(struct openai_reading *reading, struct json_value value)

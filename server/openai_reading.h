@@ -2,8 +2,8 @@
  *
  * server/openai_reading.h - a request while it is being read, and the readers of single fields.
  *
- * Private to openai_params.c, openai_fields.c (the table), openai_prompt.c, openai_sampling.c and
- * openai_modes.c. Thread: any. */
+ * Private to openai_params.c, openai_fields.c (the table), openai_prompt.c, openai_sampling.c,
+ * openai_modes.c, openai_structured.c and openai_tools.c. Thread: any. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,6 +13,18 @@
 #include "base/error.h"
 #include "server/json_reader.h"
 #include "server/openai_params.h"
+#include "server/tool_history.h"
+
+/* What tool_choice says. */
+struct openai_tool_choice {
+    enum openai_tool_choice_word {
+        OPENAI_TOOL_CHOICE_AUTO,
+        OPENAI_TOOL_CHOICE_NONE,
+        OPENAI_TOOL_CHOICE_REQUIRED,
+        OPENAI_TOOL_CHOICE_NAMED,
+    } word;
+    struct text name; /* NAMED: borrowed from the document. */
+};
 
 struct openai_reading {
     struct json_reader json;
@@ -28,6 +40,8 @@ struct openai_reading {
     bool stop_included;
     uint32_t message_capacity; /* Of params.prompt.messages (openai_content.c). */
     bool generation_prompt_wanted; /* add_generation_prompt: true was said. */
+    struct openai_tool_choice tool_choice;
+    struct tool_history history;
 };
 
 /* Reads a value that is there into reading->params. INVALID_ARGUMENT, TOO_LARGE (a limit, or the
@@ -53,10 +67,19 @@ openai_read_field openai_modes_read_stream_options;
 openai_read_field openai_modes_read_generation_prompt;
 openai_read_field openai_modes_read_effort;
 openai_read_field openai_modes_read_template_options;
-openai_read_field openai_modes_read_response_format;
-openai_read_field openai_modes_read_tool_choice;
+openai_read_field openai_structured_read_format;
+openai_read_field openai_structured_read_outputs;
+openai_read_field openai_tools_read;
+openai_read_field openai_tools_read_choice;
+openai_read_field openai_tools_read_parallel;
+/* The form before tools: nothing but empty values is accepted. */
+openai_read_field openai_tools_refuse_functions;
 /* Accepts what clients send for fields that they do not use: false, "" and []. */
 openai_read_field openai_modes_refuse;
+
+/* What the fields about tools say together: what the prompt shows, and the grammar. All fields have
+ * been read. Fails as openai_read_field does. */
+WARN_UNUSED enum error_code openai_tools_settle(struct openai_reading *reading);
 
 /* One token id that model and vocabulary have. INVALID_ARGUMENT. */
 WARN_UNUSED enum error_code openai_prompt_read_token(struct openai_reading *reading,

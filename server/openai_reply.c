@@ -108,16 +108,70 @@ static void write_tokens(const struct openai_reply *reply, const struct openai_t
     }
 }
 
+/* {"name":..,"arguments":..}; without a name while a call goes on. */
+static void write_function(struct text name, struct text arguments, struct json_writer *writer)
+{
+    json_key(writer, "function");
+    json_object_begin(writer);
+    if (name.len > 0) {
+        json_key_string(writer, "name", name);
+    }
+    json_key_string(writer, "arguments", arguments);
+    json_object_end(writer);
+}
+
+static void write_call_head(const char *id, struct json_writer *writer)
+{
+    char prefixed[OPENAI_CALL_ID_BYTES + sizeof("call_")] = "call_";
+    text_copy_to(text_from(id), prefixed + 5, sizeof(prefixed) - 5);
+    json_key_string(writer, "id", text_from(prefixed));
+    json_key_string(writer, "type", TEXT("function"));
+}
+
+/* Id, type and name only when the call begins. */
+static void write_call_delta(const struct openai_piece *piece, struct json_writer *writer)
+{
+    const bool begins = piece->kind == OPENAI_PIECE_CALL;
+    json_key(writer, "tool_calls");
+    json_array_begin(writer);
+    json_object_begin(writer);
+    json_key_integer(writer, "index", piece->call_index);
+    if (begins) {
+        write_call_head(piece->call_id, writer);
+    }
+    write_function(begins ? piece->text : TEXT(""), begins ? TEXT("") : piece->text, writer);
+    json_object_end(writer);
+    json_array_end(writer);
+}
+
+static void write_delta(const struct openai_piece *piece, struct json_writer *writer)
+{
+    put(writer, TEXT(",\"delta\":{"));
+    switch (piece->kind) {
+    case OPENAI_PIECE_TEXT:
+        json_key_string(writer, "content", piece->text);
+        break;
+    case OPENAI_PIECE_THOUGHT:
+        json_key_string(writer, "reasoning_content", piece->text);
+        break;
+    case OPENAI_PIECE_CALL:
+    case OPENAI_PIECE_ARGUMENTS:
+        write_call_delta(piece, writer);
+        break;
+    }
+    put(writer, TEXT("}"));
+}
+
 void openai_reply_text_chunk(const struct openai_reply *reply, uint32_t choice,
                              const struct openai_piece *piece, struct json_writer *writer)
 {
-    static const struct text completion = {.bytes = ",\"text\":", .len = 8};
-    static const struct text content = {.bytes = ",\"delta\":{\"content\":", .len = 20};
-    static const struct text thought = {.bytes = ",\"delta\":{\"reasoning_content\":", .len = 30};
     begin_chunk(reply, choice, writer);
-    put(writer, !reply->chat ? completion : piece->is_thought ? thought : content);
-    json_string(writer, piece->text);
-    put(writer, reply->chat ? TEXT("}") : TEXT(""));
+    if (reply->chat) {
+        write_delta(piece, writer);
+    } else {
+        put(writer, TEXT(",\"text\":"));
+        json_string(writer, piece->text);
+    }
     write_tokens(reply, piece->tokens, writer);
     put(writer, TEXT(",\"finish_reason\":null"));
     put(writer, reply->chunk_end);
@@ -180,18 +234,38 @@ void openai_reply_usage_chunk(const struct openai_reply *reply, const struct ope
 
 /* ---- A whole reply ---- */
 
+static void write_calls(const struct openai_call *calls, struct json_writer *writer)
+{
+    json_key(writer, "tool_calls");
+    json_array_begin(writer);
+    for (const struct openai_call *call = calls; call != NULL; call = call->next) {
+        json_object_begin(writer);
+        write_call_head(call->id, writer);
+        write_function(call->name, reply_buffer_text(&call->arguments), writer);
+        json_object_end(writer);
+    }
+    json_array_end(writer);
+}
+
 static void write_message(const struct openai_choice_reply *choice, struct json_writer *writer)
 {
     json_key(writer, "message");
     json_object_begin(writer);
     json_key_string(writer, "role", TEXT("assistant"));
-    json_key_string(writer, "content", choice->text);
+    if (choice->calls != NULL && choice->text.len == 0) {
+        json_key_null(writer, "content");
+    } else {
+        json_key_string(writer, "content", choice->text);
+    }
     json_key_null(writer, "refusal");
     json_key(writer, "annotations");
     json_array_begin(writer);
     json_array_end(writer);
     if (choice->thought != NULL) {
         json_key_string(writer, "reasoning_content", *choice->thought);
+    }
+    if (choice->calls != NULL) { /* An empty array would tell some clients of a call. */
+        write_calls(choice->calls, writer);
     }
     json_object_end(writer);
 }

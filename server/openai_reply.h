@@ -38,11 +38,31 @@ struct openai_usage {
     uint32_t reasoning_tokens;  /* Those of them that were thought. */
 };
 
+enum { OPENAI_CALL_ID_BYTES = 25 }; /* 24 hexadecimal digits and a NUL; each API has its prefix. */
+
+enum openai_piece_kind {
+    OPENAI_PIECE_TEXT,
+    OPENAI_PIECE_THOUGHT,   /* reasoning_content instead of content. */
+    OPENAI_PIECE_CALL,      /* A call begins: the text is the function's name. */
+    OPENAI_PIECE_ARGUMENTS, /* Of the call that began last. */
+};
+
 /* A piece of a streamed choice. */
 struct openai_piece {
-    bool is_thought; /* reasoning_content instead of content. */
+    enum openai_piece_kind kind;
     struct text text;
     const struct openai_token *tokens; /* Linked: what the text is made of; NULL: not known. */
+    uint32_t call_index;               /* CALL, ARGUMENTS */
+    const char *call_id;               /* CALL: without a prefix. */
+};
+
+/* A call of a function in an answer that is kept. */
+struct openai_call {
+    struct openai_call *next;
+    uint32_t index;
+    char id[OPENAI_CALL_ID_BYTES];
+    struct text name;
+    struct reply_buffer arguments; /* JSON, or its beginning when the answer was cut. */
 };
 
 /* What vLLM tells about a prompt, where it is wanted. */
@@ -57,7 +77,8 @@ struct openai_prompt_reply {
 struct openai_choice_reply {
     struct text text;
     const struct text *thought;             /* NULL: the request does not think. */
-    const char *finish;                     /* "stop" or "length". */
+    const struct openai_call *calls;        /* Linked; NULL: none. */
+    const char *finish;                     /* "stop", "length" or "tool_calls". */
     const struct openai_logprobs *logprobs; /* NULL is null. */
     const struct prompt_scores *echoed;     /* Before the logprobs; NULL: no echo of them. */
     const struct text *token_ids;           /* JSON: numbers and commas. NULL: not wanted. */

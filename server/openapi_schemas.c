@@ -48,7 +48,90 @@ static const struct openapi_schema schemas[] = {
             "content":{"$ref":"#/components/schemas/Content"}}},
         {"type":"object","required":["role"],"properties":{
             "role":{"type":"string","enum":["assistant"]},
-            "content":{"anyOf":[{"$ref":"#/components/schemas/Content"},{"type":"null"}]}}}]})},
+            "content":{"anyOf":[{"$ref":"#/components/schemas/Content"},{"type":"null"}]},
+            "tool_calls":{"type":["array","null"],
+                "items":{"$ref":"#/components/schemas/ToolCall"}}}}]})},
+
+    {"ToolName", JSON({"type":"string","pattern":"^[a-zA-Z0-9_-]{1,64}$"})},
+    {"ToolSchema", JSON({"anyOf":[
+        {"type":"object","required":["type"],"properties":{
+            "type":{"type":"string","enum":["object"]}}},
+        {"type":"object","maxProperties":0}]})},
+    {"Arguments", JSON({"type":"string","contentMediaType":"application/json"})},
+    {"Tool", JSON({"type":"object","required":["type","function"],"properties":{
+        "type":{"type":"string","enum":["function"]},
+        "function":{"type":"object","required":["name"],"properties":{
+            "name":{"$ref":"#/components/schemas/ToolName"},
+            "description":{"type":["string","null"]},
+            "parameters":{"anyOf":[{"type":"null"},{"$ref":"#/components/schemas/ToolSchema"}]},
+            "strict":{"type":["boolean","null"]}}}}})},
+    {"FlatTool", JSON({"type":"object","required":["type","name"],"properties":{
+        "type":{"type":"string","enum":["function"]},
+        "name":{"$ref":"#/components/schemas/ToolName"},
+        "description":{"type":["string","null"]},
+        "parameters":{"anyOf":[{"type":"null"},{"$ref":"#/components/schemas/ToolSchema"}]},
+        "strict":{"type":["boolean","null"]}}})},
+    {"ClaudeTool", JSON({"type":"object","required":["name","input_schema"],"properties":{
+        "type":{"enum":["custom",null]},
+        "name":{"$ref":"#/components/schemas/ToolName"},
+        "description":{"type":["string","null"]},
+        "input_schema":{"$ref":"#/components/schemas/ToolSchema"},
+        "strict":{"type":["boolean","null"]}}})},
+    {"ToolChoice", JSON({"anyOf":[
+        {"type":"string","enum":["none","auto","required"]},
+        {"type":"object","required":["type","function"],"properties":{
+            "type":{"type":"string","enum":["function"]},
+            "function":{"type":"object","required":["name"],"properties":{
+                "name":{"$ref":"#/components/schemas/ToolName"}}}}}]})},
+    {"FlatToolChoice", JSON({"anyOf":[
+        {"type":"string","enum":["none","auto","required"]},
+        {"type":"object","required":["type","name"],"properties":{
+            "type":{"type":"string","enum":["function"]},
+            "name":{"$ref":"#/components/schemas/ToolName"}}}]})},
+    {"ClaudeToolChoice", JSON({"anyOf":[
+        {"type":"object","required":["type"],"properties":{
+            "type":{"type":"string","enum":["auto","any","none"]},
+            "disable_parallel_tool_use":{"type":["boolean","null"]}}},
+        {"type":"object","required":["type","name"],"properties":{
+            "type":{"type":"string","enum":["tool"]},
+            "name":{"$ref":"#/components/schemas/ToolName"},
+            "disable_parallel_tool_use":{"type":["boolean","null"]}}}]})},
+    {"ToolCall", JSON({"type":"object","required":["id","type","function"],"properties":{
+        "id":{"type":"string"},
+        "type":{"type":"string","enum":["function"]},
+        "function":{"type":"object","required":["name","arguments"],"properties":{
+            "name":{"type":"string"},
+            "arguments":{"$ref":"#/components/schemas/Arguments"}}}}})},
+
+    {"AnswerSchema", JSON({"type":"object","properties":{
+        "type":{"enum":["object","array","string","integer","number","boolean","null"]}}})},
+    {"ResponseFormat", JSON({"anyOf":[
+        {"type":"object","required":["type"],"properties":{
+            "type":{"type":"string","enum":["text","json_object"]}}},
+        {"type":"object","required":["type","json_schema"],"properties":{
+            "type":{"type":"string","enum":["json_schema"]},
+            "json_schema":{"type":"object","required":["schema"],"properties":{
+                "name":{"type":["string","null"]},
+                "description":{"type":["string","null"]},
+                "schema":{"$ref":"#/components/schemas/AnswerSchema"},
+                "strict":{"type":["boolean","null"]}}}}}]})},
+    {"TextFormat", JSON({"anyOf":[
+        {"type":"object","required":["type"],"properties":{
+            "type":{"type":"string","enum":["text","json_object"]}}},
+        {"type":"object","required":["type","schema"],"properties":{
+            "type":{"type":"string","enum":["json_schema"]},
+            "name":{"type":["string","null"]},
+            "description":{"type":["string","null"]},
+            "schema":{"$ref":"#/components/schemas/AnswerSchema"},
+            "strict":{"type":["boolean","null"]}}}]})},
+    {"StructuredOutputs", JSON({"anyOf":[
+        {"type":"object","required":["choice"],"properties":{
+            "choice":{"type":"array","minItems":1,"items":{"type":"string"}}}},
+        {"type":"object","required":["regex"],"properties":{"regex":{"type":"string"}}},
+        {"type":"object","required":["json"],"properties":{"json":{"anyOf":[
+            {"type":"string"},{"$ref":"#/components/schemas/AnswerSchema"}]}}},
+        {"type":"object","required":["json_object"],"properties":{
+            "json_object":{"const":true}}}]})},
 
     {"InputContent", JSON({"anyOf":[
         {"type":"string"},
@@ -60,17 +143,39 @@ static const struct openapi_schema schemas[] = {
             "type":{"enum":["message",null]},
             "role":{"type":"string","enum":["user","assistant","system","developer"]},
             "content":{"$ref":"#/components/schemas/InputContent"}}},
-        {"type":"object","required":["type","output"],"properties":{
+        {"type":"object","required":["type","call_id","output"],"properties":{
             "type":{"type":"string","enum":["function_call_output"]},
+            "call_id":{"type":"string"},
             "output":{"$ref":"#/components/schemas/InputContent"}}},
-        {"type":"object","required":["type"],"properties":{
-            "type":{"type":"string","enum":["function_call"]}}}]})},
+        {"type":"object","required":["type","call_id","name","arguments"],"properties":{
+            "type":{"type":"string","enum":["function_call"]},
+            "call_id":{"type":"string"},
+            "name":{"type":"string"},
+            "arguments":{"$ref":"#/components/schemas/Arguments"}}}]})},
     {"TextBlock", JSON({"type":"object","required":["type","text"],"properties":{
         "type":{"type":"string","enum":["text"]},"text":{"type":"string"}}})},
-    {"Turn", JSON({"type":"object","required":["role","content"],"properties":{
-        "role":{"type":"string","enum":["user","assistant"]},
-        "content":{"anyOf":[{"type":"string"},
+    {"ToolUseBlock", JSON({"type":"object","required":["type","id","name","input"],"properties":{
+        "type":{"type":"string","enum":["tool_use"]},
+        "id":{"type":"string"},"name":{"type":"string"},
+        "input":{"type":"object"}}})},
+    {"ToolResultBlock", JSON({"type":"object","required":["type","tool_use_id"],"properties":{
+        "type":{"type":"string","enum":["tool_result"]},"tool_use_id":{"type":"string"},
+        "is_error":{"type":["boolean","null"]},
+        "content":{"anyOf":[{"type":["string","null"]},
             {"type":"array","items":{"$ref":"#/components/schemas/TextBlock"}}]}}})},
+    {"Turn", JSON({"anyOf":[
+        {"type":"object","required":["role","content"],"properties":{
+            "role":{"type":"string","enum":["user"]},
+            "content":{"anyOf":[{"type":"string"},
+                {"type":"array","items":{"anyOf":[
+                    {"$ref":"#/components/schemas/TextBlock"},
+                    {"$ref":"#/components/schemas/ToolResultBlock"}]}}]}}},
+        {"type":"object","required":["role","content"],"properties":{
+            "role":{"type":"string","enum":["assistant"]},
+            "content":{"anyOf":[{"type":"string"},
+                {"type":"array","items":{"anyOf":[
+                    {"$ref":"#/components/schemas/TextBlock"},
+                    {"$ref":"#/components/schemas/ToolUseBlock"}]}}]}}}]})},
 
     {"Usage", JSON({"type":"object",
         "required":["prompt_tokens","completion_tokens","total_tokens"],"properties":{
@@ -145,13 +250,15 @@ static const struct openapi_schema schemas[] = {
                     "message":{"type":"object","required":["role","content","refusal"],
                         "properties":{
                             "role":{"const":"assistant"},
-                            "content":{"type":"string"},
+                            "content":{"type":["string","null"]},
                             "reasoning_content":{"type":"string"},
+                            "tool_calls":{"type":"array","minItems":1,
+                                "items":{"$ref":"#/components/schemas/ToolCall"}},
                             "refusal":{"type":"null"},
                             "annotations":{"type":"array","maxItems":0}}},
                     "logprobs":{"anyOf":[{"type":"null"},
                         {"$ref":"#/components/schemas/ChatLogprobs"}]},
-                    "finish_reason":{"$ref":"#/components/schemas/FinishReason"},
+                    "finish_reason":{"type":"string","enum":["stop","length","tool_calls"]},
                     "token_ids":{"$ref":"#/components/schemas/TokenIds"}}}},
             "usage":{"$ref":"#/components/schemas/Usage"}}})},
 
@@ -162,10 +269,13 @@ static const struct openapi_schema schemas[] = {
             "created_at":{"type":"integer"},
             "status":{"type":"string","enum":["completed","incomplete"]},
             "model":{"$ref":"#/components/schemas/ModelId"},
-            "output":{"type":"array","items":{"type":"object","required":["id","type","content"],
+            "output":{"type":"array","items":{"type":"object","required":["id","type"],
                 "properties":{
                     "id":{"type":"string"},
-                    "type":{"type":"string","enum":["message","reasoning"]},
+                    "type":{"type":"string","enum":["message","reasoning","function_call"]},
+                    "call_id":{"type":"string"},
+                    "name":{"type":"string"},
+                    "arguments":{"type":"string"},
                     "content":{"type":"array","items":{"type":"object","required":["type","text"],
                         "properties":{
                             "type":{"type":"string","enum":["output_text","reasoning_text"]},
@@ -187,9 +297,11 @@ static const struct openapi_schema schemas[] = {
             "role":{"const":"assistant"},
             "model":{"$ref":"#/components/schemas/ModelId"},
             "content":{"type":"array","items":{"type":"object","required":["type"],"properties":{
-                "type":{"type":"string","enum":["text","thinking"]},
-                "text":{"type":"string"},"thinking":{"type":"string"}}}},
-            "stop_reason":{"type":"string","enum":["end_turn","max_tokens","stop_sequence"]},
+                "type":{"type":"string","enum":["text","thinking","tool_use"]},
+                "text":{"type":"string"},"thinking":{"type":"string"},
+                "id":{"type":"string"},"name":{"type":"string"},"input":{"type":"object"}}}},
+            "stop_reason":{"type":"string",
+                "enum":["end_turn","max_tokens","stop_sequence","tool_use"]},
             "stop_sequence":{"type":["string","null"]},
             "usage":{"type":"object","required":["input_tokens","output_tokens"],"properties":{
                 "input_tokens":{"type":"integer","minimum":1},

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * server/prompt_job.c - from a request's body to tokens: parse, render, tokenize.
+ * server/prompt_job.c - from a request's body to tokens: parse, render, tokenize, compile.
  *
  * Thread: loop; the work itself: loop or pool. */
 #include "server/prompt_job.h"
 
 #include "base/limits.h"
+#include "server/openai_grammar.h"
 #include "server/reply_buffer.h"
 #include "server/server_internal.h"
 
@@ -58,6 +59,8 @@ static void render_and_encode(struct prompt_job *job)
         .continue_final_message = prompt->continue_final_message,
         .omit_generation_prompt = prompt->omit_generation_prompt,
         .effort = prompt->continue_final_message ? CHAT_EFFORT_UNSAID : prompt->effort,
+        .calls = job->params.tools.calls,
+        .tools = job->params.tools.shown,
     };
     struct text text;
     struct error error = {0};
@@ -160,11 +163,49 @@ static void make_prompts(struct prompt_job *job)
     }
 }
 
-static void work(struct prompt_job *job)
+static bool is_abandoned(void *context)
+{
+    struct prompt_job *job = context;
+    return atomic_load_explicit(&job->is_abandoned, memory_order_relaxed);
+}
+
+/* Whether there is a grammar to compile: a count of tokens needs none. */
+static bool has_grammar(const struct prompt_job *job)
+{
+    return job->params.grammar.root != NULL && (job->endpoint & OPENAI_GENERATIONS) != 0;
+}
+
+static void compile_grammar(struct prompt_job *job)
+{
+    const struct openai_grammar_options options = {
+        .cache = job->exchange->server->grammars,
+        .start =
+            openai_params_answer_start(&job->params, job->options.model->chat_template),
+        .is_cancelled = is_abandoned,
+        .context = job,
+    };
+    struct error error = {0};
+    const enum error_code code =
+        openai_grammar_compile(&job->params.grammar, &options, &job->grammar, &error);
+    if (code != ERROR_NONE) {
+        prompt_job_fail(job, code, job->params.grammar.param, error.message);
+    }
+}
+
+static void parse(struct prompt_job *job)
 {
     struct http_exchange *exchange = job->exchange;
+    job->is_parsed = true;
     job->failed = !openai_params_read(job->endpoint, exchange->body, &job->options,
                                       &exchange->arena, &job->params, &job->error);
+}
+
+/* All that follows the parsing. */
+static void prepare(struct prompt_job *job)
+{
+    if (!job->failed && has_grammar(job)) {
+        compile_grammar(job);
+    }
     if (!job->failed) {
         make_prompts(job);
     }
@@ -175,7 +216,11 @@ static void work(struct prompt_job *job)
 
 static void work_on_pool(uv_work_t *request)
 {
-    work(request->data);
+    struct prompt_job *job = request->data;
+    if (!job->is_parsed) {
+        parse(job);
+    }
+    prepare(job);
 }
 
 static void on_pool_done(uv_work_t *request, int status)
@@ -194,8 +239,12 @@ void prompt_job_start(struct prompt_job *job)
     struct server *server = job->exchange->server;
     job->options = (struct server_options){
         .config = server->config, .model = server->model, .tokenizer = server->tokenizer};
-    if (job->exchange->body.len <= LIMIT_LOOP_PARSE_BYTES) {
-        work(job);
+    const bool is_small = job->exchange->body.len <= LIMIT_LOOP_PARSE_BYTES;
+    if (is_small) {
+        parse(job);
+    }
+    if (is_small && (job->failed || !has_grammar(job))) {
+        prepare(job);
         job->on_done(job);
         return;
     }

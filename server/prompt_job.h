@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * server/prompt_job.h - from a request's body to tokens: parse, render, tokenize.
+ * server/prompt_job.h - from a request's body to tokens: parse, render, tokenize, compile.
  *
  * A small body is done at once on the loop; a larger one would hold up the streams of others and
- * goes to libuv's pool, while the exchange is suspended and its arena is lent.
+ * goes to libuv's pool, while the exchange is suspended and its arena is lent. So does every
+ * request whose answers a grammar binds, once it is parsed.
  * Thread: loop; the work itself: loop or pool. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
@@ -40,13 +42,16 @@ struct prompt_job {
     struct openai_params params;
     struct prompt_tokens *prompts; /* [prompt_count], at least one. */
     uint32_t prompt_count;
-    bool failed; /* .error is the answer; nothing else is valid. */
+    struct grammar *grammar;  /* Of a generation: compiled, the caller's to release; NULL: none. */
+    atomic_bool is_abandoned; /* The caller says that nobody waits any more. */
+    bool failed; /* .error is the answer; nothing else but .grammar is valid. */
     struct openai_error error;
+    bool is_parsed; /* .params or .failed says what came of it. */
     uv_work_t work;
 };
 
-/* Starts the job: on_done runs before the return (small body) or later (the exchange is held with
- * HTTP_HOLDER_JOB until it has run). */
+/* Starts the job: on_done runs before the return (small body, no grammar) or later (the exchange is
+ * held with HTTP_HOLDER_JOB until it has run). */
 void prompt_job_start(struct prompt_job *job);
 
 /* Ends the job as failed: for on_prepared. */

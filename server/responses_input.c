@@ -7,12 +7,9 @@
 #include "server/responses_input.h"
 
 #include "base/json_writer.h"
+#include "base/limits.h"
 #include "server/openai_content.h"
-
-enum {
-    REPEATED_BYTES_MAX = 64 * 1024
-}; /* Longer instructions are null in the reply, which
-      otherwise holds them in three events of a stream. */
+#include "server/openai_structured.h"
 
 enum { METADATA_MAX = 16, METADATA_NAME_MAX = 64, METADATA_VALUE_MAX = 512 }; /* OpenAI's. */
 
@@ -36,7 +33,7 @@ enum error_code responses_input_read_instructions(struct openai_reading *reading
     if (code != ERROR_NONE) {
         return code;
     }
-    if (text.len <= REPEATED_BYTES_MAX) {
+    if (text.len <= LIMIT_REPEATED_BYTES) {
         reading->params.responses.instructions = text;
     }
     return openai_content_add(reading, value, CHAT_ROLE_SYSTEM, text);
@@ -73,6 +70,36 @@ static enum error_code read_content(struct openai_reading *reading, struct json_
     return openai_content_add(reading, item, role, text);
 }
 
+/* A call stands in the assistant's turn before it, if it is the last one, or in one of its own. */
+static enum error_code read_call(struct openai_reading *reading, struct json_value item)
+{
+    const struct openai_prompt *prompt = &reading->params.prompt;
+    struct tool_history_call call = {0};
+    enum error_code code = openai_content_read_string(reading, item, "call_id", &call.id);
+    if (code == ERROR_NONE) {
+        code = openai_content_read_string(reading, item, "name", &call.name);
+    }
+    if (code == ERROR_NONE) {
+        code = tool_history_read_arguments(reading, item, &call.arguments);
+    }
+    if (code == ERROR_NONE &&
+        (prompt->message_count == 0 ||
+         prompt->messages[prompt->message_count - 1].role != CHAT_ROLE_ASSISTANT)) {
+        code = openai_content_add(reading, item, CHAT_ROLE_ASSISTANT, TEXT(""));
+    }
+    return code != ERROR_NONE
+               ? code
+               : tool_history_add(reading, item, &call,
+                                  &prompt->messages[prompt->message_count - 1]);
+}
+
+/* What a function returned. */
+static enum error_code read_call_output(struct openai_reading *reading, struct json_value item)
+{
+    const enum error_code code = tool_history_check_answer(reading, item, "call_id");
+    return code != ERROR_NONE ? code : read_content(reading, item, "output", CHAT_ROLE_TOOL);
+}
+
 static enum error_code read_item(struct openai_reading *reading, struct json_value item)
 {
     struct text type = TEXT("message"); /* Its type may be left out. */
@@ -90,10 +117,10 @@ static enum error_code read_item(struct openai_reading *reading, struct json_val
         return code != ERROR_NONE ? code : read_content(reading, item, "content", role);
     }
     if (text_equals(type, TEXT("function_call_output"))) {
-        return read_content(reading, item, "output", CHAT_ROLE_TOOL);
+        return read_call_output(reading, item);
     }
-    if (text_equals(type, TEXT("function_call"))) { /* It called a tool and said nothing. */
-        return openai_content_add(reading, item, CHAT_ROLE_ASSISTANT, TEXT(""));
+    if (text_equals(type, TEXT("function_call"))) {
+        return read_call(reading, item);
     }
     if (text_equals(type, TEXT("reasoning"))) { /* Earlier thoughts are not shown to the model. */
         return ERROR_NONE;
@@ -155,15 +182,56 @@ enum error_code responses_input_read_reasoning(struct openai_reading *reading,
     return openai_content_read(reading, effort, &kinds, &reading->params.responses.effort);
 }
 
+/* Without white space between tokens: events of a stream hold it in one line. */
+static size_t compact(struct text json, char *bytes_out)
+{
+    size_t len = 0;
+    bool in_string = false;
+    for (size_t at = 0; at < json.len; at++) {
+        const char byte = json.bytes[at];
+        const bool is_escape = in_string && byte == '\\';
+        if (!in_string && (byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r')) {
+            continue;
+        }
+        in_string = byte == '"' ? !in_string : in_string;
+        bytes_out[len++] = byte;
+        if (is_escape) {
+            bytes_out[len++] = json.bytes[++at];
+        }
+    }
+    return len;
+}
+
+/* Keeps the form of the answer as the reply repeats it. */
+static enum error_code keep_form(struct openai_reading *reading, struct json_value form)
+{
+    const struct text source = json_reader_source(&reading->json, form);
+    char *bytes = source.bytes == NULL ? NULL : arena_alloc(reading->arena, source.len);
+    if (bytes == NULL) {
+        return OPENAI_READING_NO_MEMORY(reading, form);
+    }
+    const size_t len = compact(source, bytes);
+    if (len > LIMIT_REPEATED_BYTES) {
+        return OPENAI_READING_REFUSE(reading, form, "%zu bytes, at most %d", len,
+                                     LIMIT_REPEATED_BYTES);
+    }
+    reading->params.responses.form = (struct text){.bytes = bytes, .len = len};
+    return ERROR_NONE;
+}
+
 enum error_code responses_input_read_format(struct openai_reading *reading, struct json_value value)
 {
-    const enum error_code code =
+    enum error_code code =
         json_reader_expect(&reading->json, value, JSON_TYPE_OBJECT, &reading->error);
     const struct json_value format = json_reader_member(value, "format");
     if (code != ERROR_NONE || format.node == NULL) {
         return code;
     }
-    return openai_modes_read_response_format(reading, format);
+    code = openai_structured_read_form(reading, format, "text.format", OPENAI_FORM_FLAT);
+    if (code != ERROR_NONE || reading->params.grammar.root == NULL) {
+        return code;
+    }
+    return keep_form(reading, format);
 }
 
 /* ---- Metadata ---- */

@@ -15,7 +15,7 @@ openai_read_field responses_input_read;
 openai_read_field responses_input_refuse_state;
 /* {"effort": ..} */
 openai_read_field responses_input_read_reasoning;
-/* {"format": {"type": "text"}} */
+/* {"format": ..}: what the answer must be. */
 openai_read_field responses_input_read_format;
 /* Up to 16 strings by name, which the reply repeats. */
 openai_read_field responses_input_read_metadata;

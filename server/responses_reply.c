@@ -22,6 +22,17 @@ static void write_id(const struct typed_reply *reply, const char *key, const cha
     json_key_string(writer, key, text_from(id));
 }
 
+/* The same for a call, whose id is its own. */
+static void write_call_id(const struct openai_call *call, const char *key, const char *prefix,
+                          struct json_writer *writer)
+{
+    char id[OPENAI_CALL_ID_BYTES + 8];
+    const size_t prefix_len = text_from(prefix).len;
+    text_copy_to(text_from(prefix), id, sizeof(id));
+    text_copy_to(text_from(call->id), id + prefix_len, sizeof(id) - prefix_len);
+    json_key_string(writer, key, text_from(id));
+}
+
 static const char *item_prefix(enum typed_block block)
 {
     return block == TYPED_BLOCK_THOUGHT ? "rs_" : "msg_";
@@ -66,7 +77,8 @@ static void write_item(const struct typed_reply *reply, enum typed_block block, 
     write_id(reply, "id", item_prefix(block), writer);
     json_key_string(writer, "type", is_thought ? TEXT("reasoning") : TEXT("message"));
     /* A thought that is followed by an answer is whole, wherever the answer was cut. */
-    const bool is_whole = is_thought && typed_reply_text(reply).len > 0;
+    const bool is_whole = is_thought && (typed_reply_text(reply).len > 0 ||
+                                         typed_reply_calls(reply) != NULL);
     json_key_string(writer, "status",
                     status == STATUS_DONE && is_whole ? TEXT("completed")
                                                       : status_text(reply, status));
@@ -84,6 +96,34 @@ static void write_item(const struct typed_reply *reply, enum typed_block block, 
     }
     json_array_end(writer);
     json_object_end(writer);
+}
+
+/* A call of a function; without its arguments while it is in progress. */
+static void write_call(const struct typed_reply *reply, const struct openai_call *call,
+                       enum status status, struct json_writer *writer)
+{
+    const bool is_whole = status == STATUS_DONE && typed_reply_is_whole(reply, call);
+    json_object_begin(writer);
+    write_call_id(call, "id", "fc_", writer);
+    json_key_string(writer, "type", TEXT("function_call"));
+    json_key_string(writer, "status",
+                    is_whole ? TEXT("completed") : status_text(reply, status));
+    json_key_string(writer, "arguments",
+                    status == STATUS_DONE ? reply_buffer_text(&call->arguments) : TEXT(""));
+    write_call_id(call, "call_id", "call_", writer);
+    json_key_string(writer, "name", call->name);
+    json_object_end(writer);
+}
+
+/* The item of the block that is open. */
+static void write_open_item(const struct typed_reply *reply, enum status status,
+                            struct json_writer *writer)
+{
+    if (reply->block == TYPED_BLOCK_CALL) {
+        write_call(reply, reply->call, status, writer);
+    } else {
+        write_item(reply, reply->block, status, writer);
+    }
 }
 
 /* ---- The response ---- */
@@ -108,15 +148,17 @@ static void write_usage(const struct typed_reply *reply, struct json_writer *wri
 
 static void write_output(const struct typed_reply *reply, struct json_writer *writer)
 {
-    const struct text thought = typed_reply_thought(reply);
-    const struct text text = typed_reply_text(reply);
     json_key(writer, "output");
     json_array_begin(writer);
-    if (thought.len > 0) {
+    if (typed_reply_thought(reply).len > 0) {
         write_item(reply, TYPED_BLOCK_THOUGHT, STATUS_DONE, writer);
     }
-    if (text.len > 0 || thought.len == 0) {
+    if (typed_reply_has_text(reply)) {
         write_item(reply, TYPED_BLOCK_TEXT, STATUS_DONE, writer);
+    }
+    for (const struct openai_call *call = typed_reply_calls(reply); call != NULL;
+         call = call->next) {
+        write_call(reply, call, STATUS_DONE, writer);
     }
     json_array_end(writer);
 }
@@ -145,7 +187,7 @@ static void write_request(const struct typed_reply *reply, struct json_writer *w
     json_key_integer(writer, "max_output_tokens", params->sampling.max_tokens);
     json_key(writer, "metadata");
     json_raw(writer, own->metadata.len > 0 ? own->metadata : TEXT("{}"));
-    json_key_bool(writer, "parallel_tool_calls", true);
+    json_key_bool(writer, "parallel_tool_calls", !params->tools.is_single);
     json_key_null(writer, "previous_response_id");
     json_key(writer, "reasoning");
     json_object_begin(writer);
@@ -156,10 +198,15 @@ static void write_request(const struct typed_reply *reply, struct json_writer *w
     json_key_bool(writer, "store", false);
     write_real(writer, "temperature", params->sampling.temperature);
     json_key(writer, "text");
-    json_raw(writer, TEXT("{\"format\":{\"type\":\"text\"}}"));
-    json_key_string(writer, "tool_choice", TEXT("auto"));
+    json_object_begin(writer);
+    json_key(writer, "format");
+    json_raw(writer, own->form.len > 0 ? own->form : TEXT("{\"type\":\"text\"}"));
+    json_object_end(writer);
+    json_key(writer, "tool_choice");
+    json_raw(writer, params->tools.choice_repeated.len > 0 ? params->tools.choice_repeated
+                                                          : TEXT("\"auto\""));
     json_key(writer, "tools");
-    json_raw(writer, TEXT("[]"));
+    json_raw(writer, params->tools.repeated.len > 0 ? params->tools.repeated : TEXT("[]"));
     json_key_integer(writer, "top_logprobs", 0);
     write_real(writer, "top_p", params->sampling.top_p);
     json_key_string(writer, "truncation", TEXT("disabled"));
@@ -237,14 +284,14 @@ static void write_item_added(const struct typed_reply *reply, struct json_writer
 {
     json_key_integer(writer, "output_index", reply->block_index);
     json_key(writer, "item");
-    write_item(reply, reply->block, STATUS_IN_PROGRESS, writer);
+    write_open_item(reply, STATUS_IN_PROGRESS, writer);
 }
 
 static void write_item_done(const struct typed_reply *reply, struct json_writer *writer)
 {
     json_key_integer(writer, "output_index", reply->block_index);
     json_key(writer, "item");
-    write_item(reply, reply->block, STATUS_DONE, writer);
+    write_open_item(reply, STATUS_DONE, writer);
 }
 
 /* Where in the response the part is. */
@@ -287,32 +334,57 @@ static void write_text(const struct typed_reply *reply, const char *key, struct 
     }
 }
 
+/* The arguments of a call, or a piece of them. */
+static void write_arguments(const struct typed_reply *reply, const char *key, struct text text,
+                            struct json_writer *writer)
+{
+    write_call_id(reply->call, "item_id", "fc_", writer);
+    json_key_integer(writer, "output_index", reply->block_index);
+    json_key_string(writer, key, text);
+}
+
 static void write_delta(const struct typed_reply *reply, struct json_writer *writer)
 {
+    if (reply->block == TYPED_BLOCK_CALL) {
+        write_arguments(reply, "delta", reply->delta, writer);
+        return;
+    }
     write_text(reply, "delta", reply->delta, writer);
 }
 
 static void write_text_done(const struct typed_reply *reply, struct json_writer *writer)
 {
+    if (reply->block == TYPED_BLOCK_CALL) {
+        json_key_string(writer, "name", reply->call->name);
+        write_arguments(reply, "arguments", reply_buffer_text(&reply->call->arguments), writer);
+        return;
+    }
     write_text(reply, "text", block_text(reply), writer);
 }
 
-#define BOTH(name, write)                                                                          \
+#define ALL(name, write)                                                                           \
     {                                                                                              \
-        name, name, write                                                                          \
+        name, name, name, write                                                                    \
+    }
+#define PARTS(name, write) /* A call has none. */                                                  \
+    {                                                                                              \
+        name, name, NULL, write                                                                    \
     }
 
 const struct typed_shape responses_reply_shape = {
     .numbers_events = true,
-    .begin = {BOTH("response.created", write_in_progress),
-              BOTH("response.in_progress", write_in_progress)},
-    .open = {BOTH("response.output_item.added", write_item_added),
-             BOTH("response.content_part.added", write_part_added)},
-    .delta = {"response.reasoning_text.delta", "response.output_text.delta", write_delta},
-    .close = {{"response.reasoning_text.done", "response.output_text.done", write_text_done},
-              BOTH("response.content_part.done", write_part_done),
-              BOTH("response.output_item.done", write_item_done)},
-    .end = {{"response.completed", "response.completed", write_done, "response.incomplete"}},
-    .fail = BOTH("response.failed", write_failed),
+    .begin = {ALL("response.created", write_in_progress),
+              ALL("response.in_progress", write_in_progress)},
+    .open = {ALL("response.output_item.added", write_item_added),
+             PARTS("response.content_part.added", write_part_added)},
+    .delta = {"response.reasoning_text.delta", "response.output_text.delta",
+              "response.function_call_arguments.delta", write_delta},
+    .close = {{"response.reasoning_text.done", "response.output_text.done",
+               "response.function_call_arguments.done", write_text_done},
+              PARTS("response.content_part.done", write_part_done),
+              ALL("response.output_item.done", write_item_done)},
+    .end = {{"response.completed", "response.completed", "response.completed", write_done,
+             "response.incomplete"}},
+    .fail = ALL("response.failed", write_failed),
     .write_whole = write_whole,
 };

@@ -24,6 +24,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "engine/engine_stats.h"
+#include "grammar/grammar_cache.h"
 #include "server/api_keys.h"
 #include "server/http_loop.h"
 #include "server/openai_jobs.h"
@@ -231,6 +232,10 @@ enum error_code server_open(const struct server_options *options, struct server 
     server->tokenizer = options->tokenizer;
     signal(SIGPIPE, SIG_IGN); /* A closed log pipe or socket is an error code, not the end. */
     enum error_code code = open_loop(daemon, error);
+    server->grammars = grammar_cache_create(LIMIT_GRAMMARS_BYTES);
+    if (code == ERROR_NONE && server->grammars == NULL) {
+        code = error_set(error, ERROR_OUT_OF_MEMORY, "server");
+    }
     if (code == ERROR_NONE) {
         code = api_keys_open(server->config->api_key, server->config->api_key_file, &server->keys,
                              error);
@@ -311,6 +316,7 @@ void server_close(struct server *server)
         uv_loop_close(&server->loop);
     }
     http_loop_destroy(server->http);
+    grammar_cache_destroy(server->grammars);
     api_keys_close(server->keys);
     free(daemon);
 }

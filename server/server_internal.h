@@ -11,6 +11,7 @@
 #include "server/server.h"
 
 struct api_keys;
+struct grammar_cache;
 struct http_loop;
 struct openai_jobs;
 
@@ -23,6 +24,7 @@ struct server {
     uv_loop_t loop;
     struct http_loop *http;      /* libmicrohttpd on the loop, connections, deadlines. */
     struct openai_jobs *jobs;    /* Open generations by id: where events go (openai_jobs.h). */
+    struct grammar_cache *grammars; /* Compiled ones, shared by all requests. */
     struct api_keys *keys;       /* Empty: every client may ask. */
     bool ready;                  /* server_run has begun. */
     bool leaving;                /* A signal came or the device failed: /readyz says 404. */

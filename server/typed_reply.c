@@ -30,6 +30,27 @@ struct text typed_reply_thought(const struct typed_reply *reply)
     return reply_buffer_text(&answer_of(reply)->thought);
 }
 
+const struct openai_call *typed_reply_calls(const struct typed_reply *reply)
+{
+    return answer_of(reply)->first_call;
+}
+
+bool typed_reply_is_whole(const struct typed_reply *reply, const struct openai_call *call)
+{
+    return call->index < answer_of(reply)->call_split.whole_count;
+}
+
+bool typed_reply_is_calls(const struct typed_reply *reply)
+{
+    return !typed_reply_is_cut(reply) && openai_answer_is_calls(answer_of(reply));
+}
+
+bool typed_reply_has_text(const struct typed_reply *reply)
+{
+    return typed_reply_text(reply).len > 0 ||
+           (typed_reply_thought(reply).len == 0 && typed_reply_calls(reply) == NULL);
+}
+
 const struct openai_params *typed_reply_params(const struct typed_reply *reply)
 {
     return &reply->job->prompt.params;
@@ -115,7 +136,16 @@ static const char *event_name(const struct typed_reply *reply, const struct type
     if (event->cut_name != NULL && typed_reply_is_cut(reply)) {
         return event->cut_name;
     }
-    return reply->block == TYPED_BLOCK_THOUGHT ? event->thought_name : event->text_name;
+    switch (reply->block) {
+    case TYPED_BLOCK_THOUGHT:
+        return event->thought_name;
+    case TYPED_BLOCK_CALL:
+        return event->call_name;
+    case TYPED_BLOCK_NONE:
+    case TYPED_BLOCK_TEXT:
+        break;
+    }
+    return event->text_name;
 }
 
 static void send_event(struct typed_reply *reply, const struct typed_event *event)
@@ -152,9 +182,10 @@ void typed_reply_begin(struct typed_reply *reply)
 }
 
 /* Changes to another block, or to the first. */
-static void open_block(struct typed_reply *reply, enum typed_block block)
+static void open_block(struct typed_reply *reply, enum typed_block block,
+                       const struct openai_call *call)
 {
-    if (reply->block == block) {
+    if (reply->block == block && reply->call == call) {
         return;
     }
     if (reply->block != TYPED_BLOCK_NONE) {
@@ -162,6 +193,7 @@ static void open_block(struct typed_reply *reply, enum typed_block block)
         reply->block_index++;
     }
     reply->block = block;
+    reply->call = call;
     reply->has_thought = reply->has_thought || block == TYPED_BLOCK_THOUGHT;
     send_all(reply, reply->shape->open);
 }
@@ -172,7 +204,19 @@ void typed_reply_piece(struct typed_reply *reply, const struct openai_piece *pie
     if (piece->text.len == 0) {
         return;
     }
-    open_block(reply, piece->is_thought ? TYPED_BLOCK_THOUGHT : TYPED_BLOCK_TEXT);
+    switch (piece->kind) {
+    case OPENAI_PIECE_TEXT:
+        open_block(reply, TYPED_BLOCK_TEXT, NULL);
+        break;
+    case OPENAI_PIECE_THOUGHT:
+        open_block(reply, TYPED_BLOCK_THOUGHT, NULL);
+        break;
+    case OPENAI_PIECE_CALL:
+        open_block(reply, TYPED_BLOCK_CALL, answer_of(reply)->last_call);
+        return;
+    case OPENAI_PIECE_ARGUMENTS:
+        break;
+    }
     reply->delta = piece->text;
     send_event(reply, &reply->shape->delta);
 }
@@ -183,7 +227,7 @@ void typed_reply_end(struct typed_reply *reply)
 {
     openai_job_begin_stream(reply->job);
     if (reply->block == TYPED_BLOCK_NONE) {
-        open_block(reply, TYPED_BLOCK_TEXT); /* An answer without text is still an answer. */
+        open_block(reply, TYPED_BLOCK_TEXT, NULL); /* An answer without text is still an answer. */
     }
     reply->is_ending = true;
     typed_reply_go_on(reply);

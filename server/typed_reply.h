@@ -2,9 +2,10 @@
  *
  * server/typed_reply.h - replies that are one answer in blocks, streamed as named events.
  *
- * What /v1/responses and /v1/messages have in common: a stream opens, blocks of thought and of text
- * begin, grow and end one after the other, the stream closes. Their JSON is in responses_reply.c
- * and messages_reply.c. Last events that repeat the answer wait for a slow client, one by one.
+ * What /v1/responses and /v1/messages have in common: a stream opens, blocks of thought, text and
+ * calls begin, grow and end one after the other, the stream closes. Their JSON is in
+ * responses_reply.c and messages_reply.c. Last events that repeat the answer wait for a slow
+ * client, one by one.
  * Thread: loop. */
 #pragma once
 
@@ -22,11 +23,11 @@ struct typed_reply;
 /* Writes what an event, or the whole reply, says: the inside of an object. */
 typedef void typed_writer(const struct typed_reply *reply, struct json_writer *writer);
 
-enum typed_block { TYPED_BLOCK_NONE, TYPED_BLOCK_THOUGHT, TYPED_BLOCK_TEXT };
+enum typed_block { TYPED_BLOCK_NONE, TYPED_BLOCK_THOUGHT, TYPED_BLOCK_TEXT, TYPED_BLOCK_CALL };
 
-/* An event that may be sent in a place: for thoughts and for text it has different names. */
+/* An event that may be sent in a place: for each kind of block it has another name. */
 struct typed_event {
-    const char *thought_name, *text_name; /* NULL: no such event. */
+    const char *thought_name, *text_name, *call_name; /* NULL: no such event. */
     typed_writer *write;                  /* NULL: it says nothing but its name. */
     const char *cut_name;                 /* After an answer cut by max_tokens; NULL: as ever. */
 };
@@ -63,6 +64,7 @@ struct typed_reply {
     uint32_t ending_step;
     enum typed_block block; /* That is open; NONE: none yet. */
     bool has_thought;       /* A block of thought has been opened. */
+    const struct openai_call *call; /* Of the block that is open, when it is a call. */
     uint32_t block_index;
     uint64_t sequence_number;
     struct text delta;                /* While one is written. */
@@ -93,6 +95,13 @@ void typed_reply_whole(const struct typed_reply *reply, struct json_writer *writ
 /* For the shapes: the parts of the answer, and why it ended. */
 struct text typed_reply_text(const struct typed_reply *reply);
 struct text typed_reply_thought(const struct typed_reply *reply);
+const struct openai_call *typed_reply_calls(const struct typed_reply *reply); /* Linked. */
+/* Whether the call's arguments have come to their end. */
+bool typed_reply_is_whole(const struct typed_reply *reply, const struct openai_call *call);
+/* Whether there are calls, and the answer was not cut in one. */
+bool typed_reply_is_calls(const struct typed_reply *reply);
+/* Whether there is a block of text: one without text, if there is no other. */
+bool typed_reply_has_text(const struct typed_reply *reply);
 const struct openai_params *typed_reply_params(const struct typed_reply *reply);
 struct openai_usage typed_reply_usage(const struct typed_reply *reply);
 bool typed_reply_is_cut(const struct typed_reply *reply); /* By max_tokens. */

@@ -102,6 +102,59 @@ def langchain_model(locked_server):
     )
 
 
+def test_langchain_calls_functions(langchain_model):
+    """Two calls, their results, and the answer that needs both; plain and streamed."""
+    core = need("langchain_core.tools")
+    messages = need("langchain_core.messages")
+
+    @core.tool
+    def get_price(item: str) -> str:
+        """Get the price of an item."""
+        return json.dumps({"price": {"plum": 7}[item]})
+
+    @core.tool
+    def multiply(a: int, b: int) -> str:
+        """Multiply two integers."""
+        return json.dumps({"product": a * b})
+
+    tools = {"get_price": get_price, "multiply": multiply}
+    model = langchain_model.bind_tools(list(tools.values()))
+    for streamed in (False, True):
+        turns = [messages.HumanMessage("What do 3 plums cost?")]
+        made = []
+        for _ in range(4):
+            reply = sum_chunks(model.stream(turns)) if streamed else model.invoke(turns)
+            if not reply.tool_calls:
+                break
+            turns.append(reply)
+            for call in reply.tool_calls:
+                made.append((call["name"], call["args"]))
+                turns.append(tools[call["name"]].invoke(call))
+        assert made == [("get_price", {"item": "plum"}), ("multiply", {"a": 3, "b": 7})]
+        assert reply.content == "21"
+
+
+def sum_chunks(chunks):
+    whole = None
+    for chunk in chunks:
+        whole = chunk if whole is None else whole + chunk
+    return whole
+
+
+def test_langchain_must_call(langchain_model):
+    """The model that it binds must answer with this one function."""
+    pydantic = need("pydantic")
+
+    class Price(pydantic.BaseModel):
+        """The price of an item."""
+
+        item: str
+        cents: int
+
+    bound = langchain_model.with_structured_output(Price, method="function_calling")
+    assert isinstance(bound.invoke("What does a plum cost?"), Price)
+
+
 def test_langchain_remembers(langchain_model):
     turns = [("human", GREETING)]
     reply = langchain_model.invoke(turns)

@@ -43,6 +43,13 @@ COMPANIONS = {
     ("/v1/responses", "min_tokens"): {"max_output_tokens": 40},
     ("/v1/messages", "min_tokens"): {"max_tokens": 40},
 }
+FUNCTIONS = [{"name": "hi"}, {"name": "text"}]  # As example() and WRONG_TYPES name them.
+NESTED = [{"type": "function", "function": each} for each in FUNCTIONS]
+FLAT = [{"type": "function", **each} for each in FUNCTIONS]
+CLAUDES = [{**each, "input_schema": {}} for each in FUNCTIONS]
+for path in ENDPOINTS:
+    tools = FLAT if "responses" in path else CLAUDES if "messages" in path else NESTED
+    COMPANIONS[path, "tool_choice"] = {"tools": tools}
 WRONG_TYPES = ["text", 1.5, 3, True, [], ["text"], {}, {"a": 1}]
 
 
@@ -97,7 +104,8 @@ def allows(schema, value, document):
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return schema.get("minimum", value) <= value <= schema.get("maximum", value)
     if isinstance(value, str):
-        return len(value) <= schema.get("maxLength", len(value))
+        is_json = schema.get("contentMediaType") == "application/json"
+        return len(value) <= schema.get("maxLength", len(value)) and (not is_json or value == "{}")
     if isinstance(value, list):
         count = len(value)
         return schema.get("minItems", 0) <= count <= schema.get("maxItems", count) and all(
@@ -136,7 +144,7 @@ def example(schema, document):
     if "boolean" in kinds:
         return True
     if "string" in kinds:
-        return "hi"
+        return "{}" if "contentMediaType" in schema else "hi"
     if "array" in kinds:
         return [example(schema["items"], document)] * schema.get("minItems", 0)
     properties = schema.get("properties", {})
@@ -184,6 +192,11 @@ def values_of(schema, document):
             yield value
 
 
+def answers_no_call(value):
+    """A result of a function stands alone in these values: no call comes before it."""
+    return any(f'"{kind}"' in json.dumps(value) for kind in ("function_call_output", "tool_result"))
+
+
 def expected_status(path, name, schema, value, document):
     base = ENDPOINTS[path][1]
     required = name in document["components"]["schemas"][ENDPOINTS[path][0]].get("required", [])
@@ -192,6 +205,12 @@ def expected_status(path, name, schema, value, document):
         return 400 if required or replaces_text else 200
     if name == "model" and isinstance(value, str) and not allows(schema, value, document):
         return 404
+    if name == "tools" and isinstance(value, list) and len(value) > 1:
+        return 400  # Names are unique, and these are not.
+    if name == "tools" and '"type": "object"}, "strict": true' in json.dumps(value):
+        return 400 if "max_tokens" in ENDPOINTS[path][1] else 200  # Compiled for an answer only.
+    if name in ("input", "messages") and answers_no_call(value):
+        return 400
     if name == "best_of":
         return 200 if value in (0, 1) and not isinstance(value, bool) else 400
     return 200 if allows(schema, value, document) else 400

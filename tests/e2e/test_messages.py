@@ -199,8 +199,10 @@ def test_unknown_model_is_a_not_found_error(client):
         ({"system": 7}, "system"),
         ({"thinking": {"type": "often"}}, "thinking.type"),
         ({"stop_sequences": "x" * 257}, "stop_sequences"),
-        ({"tools": [{"name": "f", "input_schema": {}}]}, "tools"),
-        ({"tool_choice": {"type": "any"}}, "tool_choice.type"),
+        ({"tools": [{"name": "f"}]}, "tools[0].input_schema"),
+        ({"tools": [{"type": "web_search_20250305", "name": "f"}]}, "tools[0].type"),
+        ({"tool_choice": {"type": "any"}}, "tool_choice"),
+        ({"tool_choice": {"type": "required"}}, "tool_choice.type"),
     ],
 )
 def test_field_is_refused_by_its_name(server, fields, field):

@@ -215,7 +215,7 @@ def test_input_tokens_are_counted(client):
         ({"text": {"format": {"type": "json_object"}}}, "text.format.type"),
         ({"reasoning": {"effort": "extreme"}}, "reasoning.effort"),
         ({"metadata": {"a": 1}}, "metadata.a"),
-        ({"tools": [{"type": "web_search"}]}, "tools"),
+        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
     ],
 )
 def test_field_is_refused_by_its_name(server, fields, param):

@@ -100,6 +100,31 @@ START_TEST(chat_template_renders_a_user_turn_when_a_tool_answers)
 }
 END_TEST
 
+START_TEST(chat_template_lists_functions_in_the_systems_turn)
+{
+    const struct chat_message messages[] = {
+        {.role = CHAT_ROLE_SYSTEM, .content = TEXT(" Be\r\n\r\nkind.\n")},
+        {.role = CHAT_ROLE_USER, .content = TEXT("hi")}};
+    struct chat_options options = {.calls = CHAT_CALLS_OFFERED, .tools = TEXT("[{\"a\":\"\\n\"}]")};
+    struct text prompt;
+    ck_assert_int_eq(
+        chat_template_render(CHAT_TEMPLATE_WORLD, messages, 2, &options, &arena, &prompt, NULL),
+        ERROR_NONE);
+    ck_assert(
+        text_equals(prompt, TEXT("System: Be\nkind.\nTools:\n[{\"a\":\"\\n\"}]\nReturn a JSON "
+                                 "function call when one is needed, else answer.\n\n"
+                                 "User: hi\n\nAssistant:")));
+    options.calls = CHAT_CALLS_REQUIRED;
+    options.effort = CHAT_EFFORT_HIGH; /* Nothing is thought before a call that must come. */
+    ck_assert_int_eq(chat_template_render(CHAT_TEMPLATE_G1_THINK, &messages[1], 1, &options, &arena,
+                                          &prompt, NULL),
+                     ERROR_NONE);
+    ck_assert(text_equals(prompt, TEXT("System: Tools:\n[{\"a\":\"\\n\"}]\n"
+                                       "Return only a JSON function call.\n\n"
+                                       "User: hi\n\nAssistant: <think>\n</think>\n```json")));
+}
+END_TEST
+
 START_TEST(chat_template_leaves_turn_open_when_the_final_message_continues)
 {
     const struct chat_message messages[] = {{CHAT_ROLE_USER, TEXT("List.")},
@@ -219,6 +244,7 @@ int main(void)
     tcase_add_test(prompts, chat_template_keeps_paragraphs_when_the_assistant_wrote_them);
     tcase_add_test(prompts, chat_template_writes_no_space_when_content_is_empty);
     tcase_add_test(prompts, chat_template_renders_a_user_turn_when_a_tool_answers);
+    tcase_add_test(prompts, chat_template_lists_functions_in_the_systems_turn);
     tcase_add_test(prompts, chat_template_leaves_turn_open_when_the_final_message_continues);
     tcase_add_test(prompts, chat_template_asks_for_effort_when_the_model_thinks);
     tcase_add_test(prompts,

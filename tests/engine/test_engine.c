@@ -9,122 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/engine.h"
 #include "engine/engine_stats.h"
-#include "engine/tokenizer.h"
-#include "tests/fakes/fake_backend.h"
-#include "tests/fakes/fake_clock.h"
-
-enum { REQUESTS_MAX = 64, CHOICES_MAX = 4, ANSWER_BYTES = 8192 };
-
-/* An engine on the fake backend, and what came out of it. */
-struct bench {
-    struct fake_clock time;
-    struct backend *backend;
-    struct tokenizer *tokenizer;
-    struct engine *engine;
-    struct error error;
-    int32_t prompts[REQUESTS_MAX][FAKE_TOKENS_MAX];
-    struct generation_request requests[REQUESTS_MAX];
-    char answers[REQUESTS_MAX][CHOICES_MAX][ANSWER_BYTES];
-    struct generation_event ends[REQUESTS_MAX][CHOICES_MAX];
-    float scores[FAKE_TOKENS_MAX]; /* Of the last prompt scored, by position. */
-    uint32_t score_count;
-    uint32_t ended_count[REQUESTS_MAX];
-};
-
-static struct bench *bench_open(uint32_t slot_count, uint32_t row_max, uint32_t in_flight,
-                                uint32_t queue_max)
-{
-    struct bench *bench = calloc(1, sizeof *bench);
-    bench->backend = fake_backend_open(&(struct fake_backend_options){
-        .slot_count = slot_count, .row_count_max = row_max, .steps_in_flight_max = in_flight});
-    ck_assert_int_eq(tokenizer_open_memory(fake_vocabulary(), "fake", &bench->tokenizer,
-                                           &bench->error), ERROR_NONE);
-    const struct engine_options options = {
-        .queue_max = queue_max,
-        .target_itl_ns = 50000000,
-        .clock = fake_clock_view(&bench->time),
-    };
-    ck_assert_int_eq(engine_open(&options, bench->backend, bench->tokenizer, &bench->engine,
-                                 &bench->error), ERROR_NONE);
-    return bench;
-}
-
-static void bench_close(struct bench *bench)
-{
-    engine_close(bench->engine);
-    tokenizer_close(bench->tokenizer);
-    backend_close(bench->backend);
-    free(bench);
-}
-
-/* A request whose answer is its prompt up to the mark. */
-static struct generation_request *prepare(struct bench *bench, uint32_t index, const char *prompt)
-{
-    struct generation_request *request = &bench->requests[index];
-    *request = (struct generation_request){
-        .id = index + 1,
-        .prompt = bench->prompts[index],
-        .choice_count = 1,
-        .sampling = {.max_tokens = 1000, .logprobs_wanted = -1},
-    };
-    request->prompt_count = (uint32_t)tokenizer_encode(
-        bench->tokenizer, text_from(prompt), bench->prompts[index], FAKE_TOKENS_MAX);
-    return request;
-}
-
-static void submit(struct bench *bench, uint32_t index)
-{
-    ck_assert_int_eq(engine_submit(bench->engine, &bench->requests[index], &bench->error),
-                     ERROR_NONE);
-}
-
-static void take_events(struct bench *bench)
-{
-    _Alignas(8) char buffer[GENERATION_EVENT_BYTES_MAX];
-    const struct generation_event *event;
-    while ((event = engine_take_event(bench->engine, buffer)) != NULL) {
-        const uint32_t index = (uint32_t)event->request_id - 1;
-        ck_assert_uint_lt(index, REQUESTS_MAX);
-        ck_assert_uint_lt(event->choice, CHOICES_MAX);
-        if (event->type == GENERATION_ENDED) {
-            bench->ends[index][event->choice] = *event;
-            bench->ended_count[index]++;
-            continue;
-        }
-        if (event->type == GENERATION_PROMPT) {
-            bench->score_count++;
-            ck_assert_uint_eq(event->position, bench->score_count);
-            ck_assert_int_eq(event->token, bench->requests[index].prompt[event->position]);
-            bench->scores[event->position] = event->logprob;
-            continue;
-        }
-        const struct text text = generation_event_text(event);
-        strncat(bench->answers[index][event->choice], text.bytes, text.len);
-    }
-}
-
-static void run_until_idle(struct bench *bench)
-{
-    for (uint32_t turn = 0; engine_turn(bench->engine); turn++) {
-        ck_assert_uint_lt(turn, 100000);
-        bench->time.now_ns += 1000000;
-        take_events(bench);
-    }
-    take_events(bench);
-}
-
-static void assert_all_slots_free(const struct bench *bench)
-{
-    const struct engine_stats *stats = engine_stats(bench->engine);
-    ck_assert_uint_eq(atomic_load(&stats->slots_used), 0);
-    ck_assert_uint_eq(atomic_load(&stats->requests_running), 0);
-    ck_assert_uint_eq(atomic_load(&stats->requests_waiting), 0);
-}
+#include "engine_bench.h"
 
 /* A state of the fake: how many tokens it has consumed, and which. */
-static void *fake_state_of(const struct bench *bench, const char *text)
+static void *fake_state_of(const struct engine_bench *bench, const char *text)
 {
     int32_t *state = calloc(1, bench->backend->state_bytes);
     state[0] = (int32_t)tokenizer_encode(bench->tokenizer, text_from(text), state + 1,
@@ -134,7 +23,7 @@ static void *fake_state_of(const struct bench *bench, const char *text)
 
 START_TEST(engine_begins_every_sequence_with_the_initial_state)
 {
-    struct bench *bench = bench_open(1, 64, (uint32_t)_i, 4);
+    struct engine_bench *bench = engine_bench_open(1, 64, (uint32_t)_i, 4);
     void *initial_state = fake_state_of(bench, "tuned ");
     const struct engine_options options = {
         .queue_max = 4,
@@ -145,29 +34,29 @@ START_TEST(engine_begins_every_sequence_with_the_initial_state)
     ck_assert_int_eq(engine_open(&options, bench->backend, bench->tokenizer, &bench->engine,
                                  &bench->error), ERROR_NONE);
     for (uint32_t request = 0; request < 2; request++) { /* The second in the same slot. */
-        prepare(bench, request, "hello>");
-        submit(bench, request);
-        run_until_idle(bench);
+        engine_bench_prepare(bench, request, "hello>");
+        engine_bench_submit(bench, request);
+        engine_bench_run(bench);
         ck_assert_str_eq(bench->answers[request][0], "tuned hello");
     }
-    bench_close(bench);
+    engine_bench_close(bench);
     free(initial_state);
 }
 END_TEST
 
 START_TEST(engine_answers_one_request)
 {
-    struct bench *bench = bench_open(2, 64, (uint32_t)_i, 4);
-    prepare(bench, 0, "hello>");
-    submit(bench, 0);
-    run_until_idle(bench);
+    struct engine_bench *bench = engine_bench_open(2, 64, (uint32_t)_i, 4);
+    engine_bench_prepare(bench, 0, "hello>");
+    engine_bench_submit(bench, 0);
+    engine_bench_run(bench);
     ck_assert_str_eq(bench->answers[0][0], "hello");
     ck_assert_uint_eq(bench->ended_count[0], 1);
     ck_assert_int_eq(bench->ends[0][0].end, GENERATION_ENDED_BY_STOP);
     ck_assert_uint_eq(bench->ends[0][0].prompt_tokens, 6);
     ck_assert_uint_eq(bench->ends[0][0].completion_tokens, 5);
-    assert_all_slots_free(bench);
-    bench_close(bench);
+    engine_bench_assert_all_free(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
@@ -175,25 +64,25 @@ END_TEST
  * state that exists must not cut the prompt to its last token). */
 START_TEST(engine_runs_the_whole_prompt_when_it_is_longer_than_a_step)
 {
-    struct bench *bench = bench_open(1, 4, 1, 4);
-    prepare(bench, 0, "abcdefghi>");
+    struct engine_bench *bench = engine_bench_open(1, 4, 1, 4);
+    engine_bench_prepare(bench, 0, "abcdefghi>");
     bench->requests[0].sampling.max_tokens = 1;
-    submit(bench, 0);
-    run_until_idle(bench);
+    engine_bench_submit(bench, 0);
+    engine_bench_run(bench);
     ck_assert_str_eq(fake_backend_journal(bench->backend), "P(0,4)\nP(0,4)\nP(0,2)\n");
     ck_assert_str_eq(bench->answers[0][0], "a");
     ck_assert_int_eq(bench->ends[0][0].end, GENERATION_ENDED_BY_LENGTH);
     const struct engine_stats *stats = engine_stats(bench->engine);
     ck_assert_uint_eq(atomic_load(&stats->prompt_tokens), 10);
-    bench_close(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
 START_TEST(engine_gives_everyone_the_right_answer_when_many_share_the_batch)
 {
-    struct bench *bench = bench_open(5, 7, (uint32_t)_i, REQUESTS_MAX);
-    char prompts[REQUESTS_MAX][128];
-    for (uint32_t i = 0; i < REQUESTS_MAX; i++) {
+    struct engine_bench *bench = engine_bench_open(5, 7, (uint32_t)_i, ENGINE_BENCH_REQUESTS);
+    char prompts[ENGINE_BENCH_REQUESTS][128];
+    for (uint32_t i = 0; i < ENGINE_BENCH_REQUESTS; i++) {
         size_t len = 0;
         for (uint32_t j = 0; j < 1 + i * 7 % 40; j++) {
             prompts[i][len++] = (char)('a' + (i + j * j) % 26);
@@ -201,219 +90,219 @@ START_TEST(engine_gives_everyone_the_right_answer_when_many_share_the_batch)
         prompts[i][len] = '\0';
         char prompt[130];
         snprintf(prompt, sizeof prompt, "%.126s>", prompts[i]);
-        prepare(bench, i, prompt);
-        submit(bench, i);
+        engine_bench_prepare(bench, i, prompt);
+        engine_bench_submit(bench, i);
         if (i % 3 == 0) {
             engine_turn(bench->engine);
         }
     }
-    run_until_idle(bench);
-    for (uint32_t i = 0; i < REQUESTS_MAX; i++) {
+    engine_bench_run(bench);
+    for (uint32_t i = 0; i < ENGINE_BENCH_REQUESTS; i++) {
         ck_assert_str_eq(bench->answers[i][0], prompts[i]);
         ck_assert_uint_eq(bench->ended_count[i], 1);
     }
-    assert_all_slots_free(bench);
-    bench_close(bench);
+    engine_bench_assert_all_free(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
 START_TEST(engine_forks_the_prompt_when_several_choices_are_wanted)
 {
-    struct bench *bench = bench_open(4, 64, (uint32_t)_i, 4);
-    prepare(bench, 0, "abc>")->choice_count = 3;
-    submit(bench, 0);
-    run_until_idle(bench);
+    struct engine_bench *bench = engine_bench_open(4, 64, (uint32_t)_i, 4);
+    engine_bench_prepare(bench, 0, "abc>")->choice_count = 3;
+    engine_bench_submit(bench, 0);
+    engine_bench_run(bench);
     for (uint32_t choice = 0; choice < 3; choice++) {
         ck_assert_str_eq(bench->answers[0][choice], "abc");
     }
     ck_assert_uint_eq(bench->ended_count[0], 3);
     const char *journal = fake_backend_journal(bench->backend);
     ck_assert_msg(strncmp(journal, "P(0,3)\nF(1<0) F(2<0)\n", 21) == 0, "%s", journal);
-    assert_all_slots_free(bench);
-    bench_close(bench);
+    engine_bench_assert_all_free(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
 START_TEST(engine_forks_a_prompt_of_one_token)
 {
-    struct bench *bench = bench_open(2, 64, (uint32_t)_i, 4);
-    prepare(bench, 0, ">")->choice_count = 2;
-    submit(bench, 0);
-    run_until_idle(bench);
+    struct engine_bench *bench = engine_bench_open(2, 64, (uint32_t)_i, 4);
+    engine_bench_prepare(bench, 0, ">")->choice_count = 2;
+    engine_bench_submit(bench, 0);
+    engine_bench_run(bench);
     ck_assert_uint_eq(bench->ended_count[0], 2);
     ck_assert_uint_eq(bench->ends[0][1].completion_tokens, 0);
-    bench_close(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
 START_TEST(engine_admits_exactly_when_all_slots_are_free)
 {
-    struct bench *bench = bench_open(2, 64, 1, 4);
-    prepare(bench, 0, "aaaa>");
-    prepare(bench, 1, "bb>")->choice_count = 2;
-    prepare(bench, 2, "c>");
-    submit(bench, 0);
-    submit(bench, 1);
-    submit(bench, 2);
+    struct engine_bench *bench = engine_bench_open(2, 64, 1, 4);
+    engine_bench_prepare(bench, 0, "aaaa>");
+    engine_bench_prepare(bench, 1, "bb>")->choice_count = 2;
+    engine_bench_prepare(bench, 2, "c>");
+    engine_bench_submit(bench, 0);
+    engine_bench_submit(bench, 1);
+    engine_bench_submit(bench, 2);
     engine_turn(bench->engine);
     const struct engine_stats *stats = engine_stats(bench->engine);
     ck_assert_uint_eq(atomic_load(&stats->slots_used), 1);
     ck_assert_uint_eq(atomic_load(&stats->requests_waiting), 2);
-    run_until_idle(bench);
+    engine_bench_run(bench);
     ck_assert_str_eq(bench->answers[1][1], "bb");
     ck_assert_str_eq(bench->answers[2][0], "c");
-    bench_close(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
 START_TEST(engine_refuses_when_the_queue_is_full)
 {
-    struct bench *bench = bench_open(1, 64, 1, 2);
+    struct engine_bench *bench = engine_bench_open(1, 64, 1, 2);
     for (uint32_t i = 0; i < 4; i++) {
-        prepare(bench, i, "abc>");
-        submit(bench, i);
+        engine_bench_prepare(bench, i, "abc>");
+        engine_bench_submit(bench, i);
     }
-    run_until_idle(bench);
+    engine_bench_run(bench);
     for (uint32_t i = 0; i < 3; i++) {
         ck_assert_str_eq(bench->answers[i][0], "abc");
     }
     ck_assert_int_eq(bench->ends[3][0].end, GENERATION_ENDED_BY_ERROR);
     ck_assert_int_eq(bench->ends[3][0].error, ERROR_OVERLOADED);
-    bench_close(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
 START_TEST(engine_ends_a_request_when_it_waited_too_long)
 {
-    struct bench *bench = bench_open(1, 64, 1, 4);
-    prepare(bench, 0, "abcdefgh>");
-    prepare(bench, 1, "x>")->queue_timeout_ns = 3000000;
-    submit(bench, 0);
-    submit(bench, 1);
-    run_until_idle(bench);
+    struct engine_bench *bench = engine_bench_open(1, 64, 1, 4);
+    engine_bench_prepare(bench, 0, "abcdefgh>");
+    engine_bench_prepare(bench, 1, "x>")->queue_timeout_ns = 3000000;
+    engine_bench_submit(bench, 0);
+    engine_bench_submit(bench, 1);
+    engine_bench_run(bench);
     ck_assert_str_eq(bench->answers[0][0], "abcdefgh");
     ck_assert_int_eq(bench->ends[1][0].error, ERROR_TIMEOUT);
-    bench_close(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
 START_TEST(engine_frees_the_slot_when_cancelled_and_leaves_the_others_alone)
 {
-    struct bench *bench = bench_open(2, 64, (uint32_t)_i, 4);
-    prepare(bench, 0, "abcdefghijkl>");
-    prepare(bench, 1, "mnopqrstuvwx>");
-    prepare(bench, 2, "second>");
-    submit(bench, 0);
-    submit(bench, 1);
-    submit(bench, 2);
+    struct engine_bench *bench = engine_bench_open(2, 64, (uint32_t)_i, 4);
+    engine_bench_prepare(bench, 0, "abcdefghijkl>");
+    engine_bench_prepare(bench, 1, "mnopqrstuvwx>");
+    engine_bench_prepare(bench, 2, "second>");
+    engine_bench_submit(bench, 0);
+    engine_bench_submit(bench, 1);
+    engine_bench_submit(bench, 2);
     for (uint32_t turn = 0; turn < 4; turn++) {
         engine_turn(bench->engine);
     }
     engine_cancel(bench->engine, 1);
     engine_cancel(bench->engine, 999);
-    run_until_idle(bench);
+    engine_bench_run(bench);
     ck_assert_int_eq(bench->ends[0][0].end, GENERATION_ENDED_BY_CANCEL);
     ck_assert_uint_eq(bench->ended_count[0], 1);
     ck_assert_uint_lt(strlen(bench->answers[0][0]), 12);
     ck_assert_str_eq(bench->answers[1][0], "mnopqrstuvwx");
     ck_assert_str_eq(bench->answers[2][0], "second");
-    assert_all_slots_free(bench);
-    bench_close(bench);
+    engine_bench_assert_all_free(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
 START_TEST(engine_cancels_a_waiting_request)
 {
-    struct bench *bench = bench_open(1, 64, 1, 4);
-    prepare(bench, 0, "abc>");
-    prepare(bench, 1, "def>");
-    submit(bench, 0);
-    submit(bench, 1);
+    struct engine_bench *bench = engine_bench_open(1, 64, 1, 4);
+    engine_bench_prepare(bench, 0, "abc>");
+    engine_bench_prepare(bench, 1, "def>");
+    engine_bench_submit(bench, 0);
+    engine_bench_submit(bench, 1);
     engine_cancel(bench->engine, 2);
-    run_until_idle(bench);
+    engine_bench_run(bench);
     ck_assert_str_eq(bench->answers[0][0], "abc");
     ck_assert_str_eq(bench->answers[1][0], "");
     ck_assert_int_eq(bench->ends[1][0].end, GENERATION_ENDED_BY_CANCEL);
-    bench_close(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
 START_TEST(engine_stops_stepping_a_request_when_paused)
 {
-    struct bench *bench = bench_open(2, 64, (uint32_t)_i, 4);
-    prepare(bench, 0, "abcdefgh>");
-    submit(bench, 0);
+    struct engine_bench *bench = engine_bench_open(2, 64, (uint32_t)_i, 4);
+    engine_bench_prepare(bench, 0, "abcdefgh>");
+    engine_bench_submit(bench, 0);
     for (uint32_t turn = 0; turn < 4; turn++) {
         engine_turn(bench->engine);
     }
     engine_pause(bench->engine, 1);
-    run_until_idle(bench);
+    engine_bench_run(bench);
     ck_assert_uint_eq(bench->ended_count[0], 0);
     ck_assert_uint_eq(atomic_load(&engine_stats(bench->engine)->slots_used), 1);
     engine_resume(bench->engine, 1);
-    run_until_idle(bench);
+    engine_bench_run(bench);
     ck_assert_str_eq(bench->answers[0][0], "abcdefgh");
-    bench_close(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
 START_TEST(engine_ends_by_stop_string_and_does_not_show_it)
 {
-    struct bench *bench = bench_open(1, 64, (uint32_t)_i, 4);
+    struct engine_bench *bench = engine_bench_open(1, 64, (uint32_t)_i, 4);
     static const struct text stops[] = {{.bytes = "xyz", .len = 3}, {.bytes = "def", .len = 3}};
-    struct generation_request *request = prepare(bench, 0, "abcdefgh>");
+    struct generation_request *request = engine_bench_prepare(bench, 0, "abcdefgh>");
     request->stops = stops;
     request->stop_count = 2;
-    submit(bench, 0);
-    run_until_idle(bench);
+    engine_bench_submit(bench, 0);
+    engine_bench_run(bench);
     ck_assert_str_eq(bench->answers[0][0], "abc");
     ck_assert_int_eq(bench->ends[0][0].end, GENERATION_ENDED_BY_STOP);
     ck_assert_uint_eq(bench->ends[0][0].stop_string, 2);
-    assert_all_slots_free(bench);
-    bench_close(bench);
+    engine_bench_assert_all_free(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
 START_TEST(engine_ends_by_length_and_shows_held_text)
 {
-    struct bench *bench = bench_open(1, 64, (uint32_t)_i, 4);
+    struct engine_bench *bench = engine_bench_open(1, 64, (uint32_t)_i, 4);
     static const struct text stops[] = {{.bytes = "def", .len = 3}};
-    struct generation_request *request = prepare(bench, 0, "abcdefgh>");
+    struct generation_request *request = engine_bench_prepare(bench, 0, "abcdefgh>");
     request->stops = stops;
     request->stop_count = 1;
     request->sampling.max_tokens = 5;
-    submit(bench, 0);
-    run_until_idle(bench);
+    engine_bench_submit(bench, 0);
+    engine_bench_run(bench);
     ck_assert_str_eq(bench->answers[0][0], "abcde");
     ck_assert_int_eq(bench->ends[0][0].end, GENERATION_ENDED_BY_LENGTH);
     ck_assert_uint_eq(bench->ends[0][0].completion_tokens, 5);
     ck_assert_uint_eq(bench->ends[0][0].stop_string, 0);
-    bench_close(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
 START_TEST(engine_never_runs_past_max_tokens_when_steps_overlap)
 {
-    struct bench *bench = bench_open(1, 64, 2, 4);
-    prepare(bench, 0, "abcdefgh>")->sampling.max_tokens = 3;
-    submit(bench, 0);
-    run_until_idle(bench);
+    struct engine_bench *bench = engine_bench_open(1, 64, 2, 4);
+    engine_bench_prepare(bench, 0, "abcdefgh>")->sampling.max_tokens = 3;
+    engine_bench_submit(bench, 0);
+    engine_bench_run(bench);
     ck_assert_str_eq(fake_backend_journal(bench->backend), "P(0,9)\nD(0)\nD(0)\n");
     ck_assert_str_eq(bench->answers[0][0], "abc");
-    bench_close(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
 /* After "ab>" the fake expects "ab": those tokens score 0, all others -1. */
 START_TEST(engine_scores_every_token_of_the_prompt_but_the_first)
 {
-    struct bench *bench = bench_open(2, 3, (uint32_t)_i, 4);
-    struct generation_request *request = prepare(bench, 0, "ab>abc");
+    struct engine_bench *bench = engine_bench_open(2, 3, (uint32_t)_i, 4);
+    struct generation_request *request = engine_bench_prepare(bench, 0, "ab>abc");
     request->prompt_scored = true;
     request->choice_count = 2;
     request->sampling.max_tokens = 0;
-    submit(bench, 0);
-    run_until_idle(bench);
+    engine_bench_submit(bench, 0);
+    engine_bench_run(bench);
     static const float expected[] = {0, -1, -1, 0, 0, -1};
     ck_assert_uint_eq(bench->score_count, 5);
     for (uint32_t position = 1; position < 6; position++) {
@@ -422,27 +311,27 @@ START_TEST(engine_scores_every_token_of_the_prompt_but_the_first)
     ck_assert_uint_eq(bench->ended_count[0], 2);
     ck_assert_int_eq(bench->ends[0][1].end, GENERATION_ENDED_BY_LENGTH);
     ck_assert_uint_eq(bench->ends[0][0].completion_tokens, 0);
-    assert_all_slots_free(bench);
-    bench_close(bench);
+    engine_bench_assert_all_free(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
 START_TEST(engine_copies_no_state_when_it_decodes)
 {
-    struct bench *bench = bench_open(4, 64, (uint32_t)_i, 4);
+    struct engine_bench *bench = engine_bench_open(4, 64, (uint32_t)_i, 4);
     for (uint32_t i = 0; i < 4; i++) {
-        prepare(bench, i, "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz>");
-        submit(bench, i);
+        engine_bench_prepare(bench, i, "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz>");
+        engine_bench_submit(bench, i);
     }
-    run_until_idle(bench);
+    engine_bench_run(bench);
     ck_assert_uint_eq(atomic_load(&engine_stats(bench->engine)->state_copied_bytes), 0);
-    bench_close(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
 START_TEST(engine_ends_everything_when_the_device_fails)
 {
-    struct bench *bench = bench_open(1, 64, 1, 4);
+    struct engine_bench *bench = engine_bench_open(1, 64, 1, 4);
     engine_close(bench->engine);
     backend_close(bench->backend);
     bench->backend = fake_backend_open(&(struct fake_backend_options){
@@ -451,41 +340,41 @@ START_TEST(engine_ends_everything_when_the_device_fails)
                                            .clock = fake_clock_view(&bench->time)};
     ck_assert_int_eq(engine_open(&options, bench->backend, bench->tokenizer, &bench->engine,
                                  &bench->error), ERROR_NONE);
-    prepare(bench, 0, "abc>");
-    prepare(bench, 1, "def>");
-    prepare(bench, 2, "late>");
-    submit(bench, 0);
-    submit(bench, 1);
-    run_until_idle(bench);
-    submit(bench, 2);
-    run_until_idle(bench);
+    engine_bench_prepare(bench, 0, "abc>");
+    engine_bench_prepare(bench, 1, "def>");
+    engine_bench_prepare(bench, 2, "late>");
+    engine_bench_submit(bench, 0);
+    engine_bench_submit(bench, 1);
+    engine_bench_run(bench);
+    engine_bench_submit(bench, 2);
+    engine_bench_run(bench);
     for (uint32_t i = 0; i < 3; i++) {
         ck_assert_int_eq(bench->ends[i][0].error, ERROR_DEVICE);
     }
     ck_assert(!engine_stats_is_live(engine_stats(bench->engine), 0, 1));
-    bench_close(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 
 START_TEST(engine_thread_answers_and_ends_when_closed)
 {
-    struct bench *bench = bench_open(4, 64, (uint32_t)_i, REQUESTS_MAX);
+    struct engine_bench *bench = engine_bench_open(4, 64, (uint32_t)_i, ENGINE_BENCH_REQUESTS);
     ck_assert_int_eq(engine_start(bench->engine, &bench->error), ERROR_NONE);
-    for (uint32_t i = 0; i < REQUESTS_MAX; i++) {
+    for (uint32_t i = 0; i < ENGINE_BENCH_REQUESTS; i++) {
         char prompt[32];
         snprintf(prompt, sizeof prompt, "request %u>", i);
-        prepare(bench, i, prompt);
-        submit(bench, i);
+        engine_bench_prepare(bench, i, prompt);
+        engine_bench_submit(bench, i);
     }
-    for (uint32_t i = 0; i < REQUESTS_MAX; i++) {
+    for (uint32_t i = 0; i < ENGINE_BENCH_REQUESTS; i++) {
         while (bench->ended_count[i] == 0) {
-            take_events(bench);
+            engine_bench_take_events(bench);
         }
         char answer[32];
         snprintf(answer, sizeof answer, "request %u", i);
         ck_assert_str_eq(bench->answers[i][0], answer);
     }
-    bench_close(bench);
+    engine_bench_close(bench);
 }
 END_TEST
 

@@ -261,6 +261,20 @@ START_TEST(sampler_draws_as_the_sorted_reference_when_vocabulary_is_large)
 }
 END_TEST
 
+/* Zeros of both signs are equal scores: the best being -0 must not push +0 behind the rest. */
+START_TEST(sampler_draws_as_the_sorted_reference_when_zeros_have_signs)
+{
+    for (uint32_t index = 0; index < 1000; index++) {
+        logits[index] = index == 0 || random_word() % 2 == 0 ? -0.0f : 0.0f;
+    }
+    for (int round = 0; round < 500; round++) {
+        struct sampling sampling = random_sampling(1000);
+        sampling.top_k = 1 + random_word() % 20;
+        ck_assert_int_eq(draw_first(&sampling), reference_draw(&sampling, 1000));
+    }
+}
+END_TEST
+
 static const uint32_t recorded_digest = 3554717604;
 
 /* One number for tokens and log-probabilities of many draws. Recorded once: another compiler, the
@@ -350,6 +364,7 @@ int main(void)
     tcase_add_test(draws,
                    sampler_draws_as_the_sorted_reference_when_rows_and_parameters_are_random);
     tcase_add_test(draws, sampler_draws_as_the_sorted_reference_when_vocabulary_is_large);
+    tcase_add_test(draws, sampler_draws_as_the_sorted_reference_when_zeros_have_signs);
     tcase_add_test(draws, sampler_gives_recorded_draws_when_built_anywhere);
     tcase_add_test(draws, sampler_follows_the_distribution_when_drawing_often);
     tcase_add_test(draws, sampler_draws_differ_when_choice_or_seed_or_index_differ);

@@ -37,7 +37,11 @@ struct fake_step {
 struct fake_backend {
     struct backend backend; /* First. */
     struct fake_slot *slots;
+    struct sampling_vocabulary vocabulary;
     struct sampler_scratch *scratch;
+    fake_logits *logits;
+    const void *logits_context;
+    float *logits_row; /* [V] */
     struct fake_step steps[IN_FLIGHT_MAX];
     uint32_t step_count; /* In flight, oldest first. */
     uint32_t fail_at_step;
@@ -80,15 +84,22 @@ static void slot_mask(struct backend *backend, uint32_t slot, const uint32_t *ma
 }
 
 /* What comes after these tokens: the prompt again, from its start, and then the end. */
-static int32_t successor(const struct fake_state *state)
+static int32_t successor(const int32_t *tokens, uint32_t token_count)
 {
-    for (uint32_t i = 0; i < state->count; i++) {
-        if (state->tokens[i] == MARK) {
-            const uint32_t generated = state->count - i - 1;
-            return generated < i ? state->tokens[generated] : 0;
+    for (uint32_t i = 0; i < token_count; i++) {
+        if (tokens[i] == MARK) {
+            const uint32_t generated = token_count - i - 1;
+            return generated < i ? tokens[generated] : 0;
         }
     }
     return '?' + 1;
+}
+
+static void echo(const void *context, const int32_t *tokens, uint32_t token_count,
+                 float *logits_out)
+{
+    (void)context;
+    logits_out[successor(tokens, token_count)] = 20.0f;
 }
 
 static void journal_item(struct fake_backend *fake, const struct backend_item *item)
@@ -116,7 +127,8 @@ static void feed(struct fake_backend *fake, const struct backend_item *item,
         if ((item->want & BACKEND_WANT_SCORE) != 0 && i < item->target_count) {
             step->scores[step->score_count++] = (struct sampled){
                 .token = item->targets[i],
-                .logprob = item->targets[i] == successor(state) ? 0.0f : -1.0f,
+                .logprob =
+                    item->targets[i] == successor(state->tokens, state->count) ? 0.0f : -1.0f,
             };
             result->score_count++;
         }
@@ -142,9 +154,10 @@ static void run_item(struct fake_backend *fake, const struct backend_item *item,
     }
     feed(fake, item, tokens, step, result);
     if (item->want & BACKEND_WANT_SAMPLE) {
-        float logits[FAKE_VOCABULARY] = {0};
-        logits[successor(&slot->state)] = 20.0f;
-        sampler_draw(slot->sampler, fake->scratch, logits, &result->sampled);
+        memset(fake->logits_row, 0, fake->backend.row_vocabulary * sizeof *fake->logits_row);
+        fake->logits(fake->logits_context, slot->state.tokens, slot->state.count,
+                     fake->logits_row);
+        sampler_draw(slot->sampler, fake->scratch, fake->logits_row, &result->sampled);
         result->sampled_valid = true;
         slot->sampled = result->sampled.token;
         slot->ended = result->sampled.end != SAMPLED_GOES_ON;
@@ -229,6 +242,7 @@ static void close_fake(struct backend *backend)
         free(fake->steps[i].scores);
     }
     sampler_scratch_destroy(fake->scratch);
+    free(fake->logits_row);
     free(fake->slots);
     free(fake);
 }
@@ -248,10 +262,8 @@ static const struct backend_ops fake_ops = {
 
 struct backend *fake_backend_open(const struct fake_backend_options *options)
 {
-    static const struct sampling_vocabulary vocabulary = {
-        .row_count = FAKE_VOCABULARY,
-        .token_count = FAKE_VOCABULARY,
-    };
+    const uint32_t row_count =
+        options->row_vocabulary > 0 ? options->row_vocabulary : FAKE_VOCABULARY;
     struct fake_backend *fake = calloc(1, sizeof *fake);
     ASSERT(fake != NULL);
     fake->backend = (struct backend){
@@ -259,16 +271,21 @@ struct backend *fake_backend_open(const struct fake_backend_options *options)
         .slot_count = options->slot_count,
         .row_count_max = options->row_count_max,
         .item_count_max = options->slot_count,
-        .row_vocabulary = FAKE_VOCABULARY,
+        .row_vocabulary = row_count,
         .steps_in_flight_max = options->steps_in_flight_max,
         .state_bytes = sizeof(struct fake_state),
     };
     fake->fail_at_step = options->fail_at_step;
+    fake->vocabulary =
+        (struct sampling_vocabulary){.row_count = row_count, .token_count = row_count};
+    fake->logits = options->logits != NULL ? options->logits : echo;
+    fake->logits_context = options->logits_context;
+    fake->logits_row = calloc(row_count, sizeof *fake->logits_row);
     fake->slots = calloc(options->slot_count, sizeof *fake->slots);
-    fake->scratch = sampler_scratch_create(&vocabulary);
-    ASSERT(fake->slots != NULL && fake->scratch != NULL);
+    fake->scratch = sampler_scratch_create(&fake->vocabulary);
+    ASSERT(fake->slots != NULL && fake->scratch != NULL && fake->logits_row != NULL);
     for (uint32_t i = 0; i < options->slot_count; i++) {
-        fake->slots[i].sampler = sampler_create(&vocabulary);
+        fake->slots[i].sampler = sampler_create(&fake->vocabulary);
         ASSERT(fake->slots[i].sampler != NULL);
     }
     for (uint32_t i = 0; i < IN_FLIGHT_MAX; i++) {

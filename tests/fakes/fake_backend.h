@@ -4,16 +4,24 @@
  *
  * The state of a slot is the list of tokens it consumed. After a prompt "abc>" (ids of bytes, the
  * mark is '>') the most likely next tokens are a, b, c and then token 0: a function of the state
- * alone, so a state that leaks, is cut or is not reset shows in the text. Thread: one. */
+ * alone, so a state that leaks, is cut or is not reset shows in the text. Other logits are the
+ * test's own, as long as they are a function of the tokens consumed. Thread: one. */
 #pragma once
 
 #include "engine/backend.h"
+
+/* Writes the logits after these tokens; all of them are 0 before. */
+typedef void fake_logits(const void *context, const int32_t *tokens, uint32_t token_count,
+                         float *logits_out);
 
 struct fake_backend_options {
     uint32_t slot_count;
     uint32_t row_count_max;
     uint32_t steps_in_flight_max; /* 1 or 2. */
     uint32_t fail_at_step;        /* ERROR_DEVICE at the collect of this step (from 1); 0: never. */
+    uint32_t row_vocabulary;      /* V; 0: FAKE_VOCABULARY. */
+    fake_logits *logits;          /* NULL: the echo. */
+    const void *logits_context;
 };
 
 /* The vocabulary of the fake: ids 1..256 are the bytes. */

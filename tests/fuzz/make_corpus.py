@@ -171,8 +171,41 @@ def vocabularies():
     yield "highest", b"1048575 'zz' 2\n"
 
 
+def requests():
+    """First byte: endpoint + 4 * chat template (fuzz_request.c)."""
+    schema = {"type": "object", "properties": {"a": {"enum": [1, "x"]}, "b": {"$ref": "#"}},
+              "required": ["a"], "additionalProperties": False}
+    messages = [{"role": "user", "content": "hi"}]
+    function = {"name": "add", "description": "sums", "parameters": schema}
+    call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a":1}'}}
+    chats = {
+        "form": {"messages": messages, "response_format": {
+            "type": "json_schema", "json_schema": {"name": "x", "strict": True,
+                                                   "schema": schema}}},
+        "choice": {"messages": messages, "structured_outputs": {"choice": ["a", "ab"]}},
+        "tools": {"messages": messages, "tools": [{"type": "function", "function": function}],
+                  "tool_choice": "required", "parallel_tool_calls": False},
+        "named": {"messages": messages, "tools": [{"type": "function", "function": function}],
+                  "tool_choice": {"type": "function", "function": {"name": "add"}}},
+        "results": {"messages": messages + [
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": "3"}]},
+    }
+    for number, (name, body) in enumerate(chats.items()):
+        yield name, bytes([4 * (number % 3)]) + json.dumps(body).encode()
+    yield "completion", b"\x01" + json.dumps(
+        {"prompt": "x", "structured_outputs": {"regex": "[a-z]{2}|\\d"}}).encode()
+    yield "response", b"\x02" + json.dumps(
+        {"input": "x", "tools": [{"type": "function", **function, "strict": True}],
+         "text": {"format": {"type": "json_object"}}}).encode()
+    yield "message", b"\x03" + json.dumps(
+        {"messages": messages, "max_tokens": 9, "tool_choice": {"type": "any"},
+         "tools": [{"name": "add", "input_schema": schema}]}).encode()
+
+
 def main(folder):
     for target, inputs in (("fuzz_pickle", pickles()), ("fuzz_model_file", model_files()),
+                           ("fuzz_request", requests()),
                            ("fuzz_vocabulary", vocabularies())):
         os.makedirs(os.path.join(folder, target), exist_ok=True)
         for name, content in inputs:

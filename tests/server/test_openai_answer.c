@@ -126,7 +126,7 @@ static void fill(struct generation *generation)
 static void show(struct shown *shown, const struct openai_piece *piece)
 {
     ck_assert_msg(utf8_is_valid(piece->text), "'%.*s'", (int)piece->text.len, piece->text.bytes);
-    if (piece->is_thought) {
+    if (piece->kind == OPENAI_PIECE_THOUGHT) {
         append(shown->thought, &shown->thought_len, piece->text);
     } else {
         append(shown->answer, &shown->answer_len, piece->text);
@@ -164,7 +164,7 @@ static void run(const struct generation *generation, bool follows_tokens,
     struct text_stream stream;
     char piece[TEXT_STREAM_PIECE_BYTES];
     text_stream_init(&stream, generation->stops, generation->stop_count, 0);
-    openai_answer_init(answer, generation->start, follows_tokens);
+    openai_answer_init(answer, generation->start, TOOL_CALL_START_NONE, follows_tokens);
     for (uint32_t index = 0; index < generation->token_count && !stream.stopped; index++) {
         const struct openai_token token = {.tokenizer = server.tokenizer,
                                            .id = generation->tokens[index]};
@@ -255,10 +255,58 @@ START_TEST(openai_answer_counts_reasoning_tokens_when_it_thinks)
 }
 END_TEST
 
+/* Whole text by text, a token for each byte; or without tokens. */
+static void run_calls(struct openai_answer *answer, bool follows_tokens, struct shown *shown)
+{
+    static const char said[] = " ```json\n{\"name\":\"f\",\"arguments\":{\"a\":\"b\"}}\n```"
+                               "\n```json\n{\"name\":\"g\",\"arguments\":{}}\n```";
+    const struct openai_reply reply = {.chat = true, .logprobs = true, .token_ids = true};
+    openai_answer_init(answer, REASONING_START_TURN, TOOL_CALL_START_FENCE, follows_tokens);
+    for (const char *byte = said; *byte != '\0'; byte++) {
+        const struct openai_token token = {.tokenizer = server.tokenizer,
+                                           .id = (unsigned char)*byte + 1};
+        struct openai_piece piece;
+        push(answer, (struct text){.bytes = byte, .len = 1}, &token);
+        while (openai_answer_next(answer, &piece)) {
+            show(shown, &piece);
+            ck_assert(openai_answer_keep(answer, &piece, &reply, &server.arena));
+        }
+    }
+    openai_answer_end(answer);
+    const struct openai_piece rest = {.tokens = openai_answer_take_rest(answer)};
+    show(shown, &rest);
+    shown->token_count -= follows_tokens ? (uint32_t)strlen(said) : 0;
+}
+
+START_TEST(openai_answer_keeps_calls_apart_when_functions_are_offered)
+{
+    for (int follows_tokens = 0; follows_tokens < 2; follows_tokens++) {
+        struct openai_answer answer;
+        struct shown shown = {0};
+        run_calls(&answer, follows_tokens != 0, &shown);
+        ck_assert(openai_answer_is_calls(&answer));
+        const struct openai_call *call = answer.first_call;
+        ck_assert(text_equals(call->name, TEXT("f")));
+        ck_assert(text_equals(reply_buffer_text(&call->arguments), TEXT("{\"a\":\"b\"}")));
+        ck_assert_str_ne(call->id, call->next->id);
+        ck_assert_uint_eq(strlen(call->id), OPENAI_CALL_ID_BYTES - 1);
+        call = call->next;
+        ck_assert(text_equals(call->name, TEXT("g")));
+        ck_assert(text_equals(reply_buffer_text(&call->arguments), TEXT("{}")));
+        ck_assert_uint_eq(call->index, 1);
+        ck_assert_ptr_null(call->next);
+        ck_assert_uint_eq(answer.text.len, 0);
+        ck_assert_uint_eq(answer.reasoning_tokens, 0);
+        ck_assert_str_eq(shown.tokens, "");      /* Calls have no log-probabilities, */
+        ck_assert_uint_eq(shown.token_count, 0); /* but all their tokens came out. */
+    }
+}
+END_TEST
+
 START_TEST(openai_answer_places_tokens_by_characters)
 {
     struct openai_answer answer;
-    openai_answer_init(&answer, REASONING_START_TEXT, true);
+    openai_answer_init(&answer, REASONING_START_TEXT, TOOL_CALL_START_NONE, true);
     answer.characters = 5; /* Of an echoed prompt. */
     const int32_t tokens[] = {TOKEN_EURO_HALF, 0xac + 1, 'a' + 1};
     const char *const texts[] = {"", "\xe2\x82\xac", "a"};
@@ -286,6 +334,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, openai_answer_streams_what_the_whole_reply_says_when_random);
     tcase_add_test(tests, openai_answer_counts_reasoning_tokens_when_it_thinks);
+    tcase_add_test(tests, openai_answer_keeps_calls_apart_when_functions_are_offered);
     tcase_add_test(tests, openai_answer_places_tokens_by_characters);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

@@ -74,7 +74,7 @@ START_TEST(openai_content_reads_an_input_when_it_is_text_or_items)
         "{\"type\":\"output_text\",\"text\":\"c\",\"annotations\":[]}]},"
         "{\"type\":\"function_call\",\"call_id\":\"1\",\"name\":\"f\",\"arguments\":\"{}\"},"
         "{\"type\":\"function_call_output\",\"call_id\":\"1\",\"output\":\"r\"}]}",
-        "s:d|u:a\nb|a:c|a:|t:r");
+        "s:d|u:a\nb|a:c\n```json\n{\"name\":\"f\",\"arguments\":{}}\n```|t:r");
     ck_assert(!params.prompt.continue_final_message);
 }
 END_TEST
@@ -163,14 +163,20 @@ START_TEST(openai_content_reads_messages_when_they_are_anthropics)
                  "{\"role\":\"assistant\",\"content\":["
                  "{\"type\":\"thinking\",\"thinking\":\"?\",\"signature\":\"\"},"
                  "{\"type\":\"text\",\"text\":\"e\"},"
-                 "{\"type\":\"tool_use\",\"id\":\"1\",\"name\":\"f\",\"input\":{}}]},"
+                 "{\"type\":\"tool_use\",\"id\":\"1\",\"name\":\"f\",\"input\":{}},"
+                 "{\"type\":\"tool_use\",\"id\":\"2\",\"name\":\"g\","
+                 "\"input\":{ \"a\": [1, 2.0] }},"
+                 "{\"type\":\"tool_use\",\"id\":\"3\",\"name\":\"f\",\"input\":{}}]},"
                  "{\"role\":\"user\",\"content\":["
                  "{\"type\":\"tool_result\",\"tool_use_id\":\"1\",\"content\":\"f\"},"
                  "{\"type\":\"tool_result\",\"tool_use_id\":\"2\",\"content\":["
                  "{\"type\":\"text\",\"text\":\"g\"}]},"
                  "{\"type\":\"tool_result\",\"tool_use_id\":\"3\"},"
                  "{\"type\":\"text\",\"text\":\"h\"}]}]}",
-                 "s:a\nb|u:c\nd|a:e|t:f|t:g|t:|u:h");
+                 "s:a\nb|u:c\nd|a:e\n"
+                 "```json\n{\"name\":\"f\",\"arguments\":{}}\n```\n"
+                 "```json\n{\"name\":\"g\",\"arguments\":{\"a\":[1,2.0]}}\n```\n"
+                 "```json\n{\"name\":\"f\",\"arguments\":{}}\n```|t:f|t:g|t:|u:h");
     ck_assert(!params.prompt.continue_final_message);
     assert_turns(endpoint,
                  "{" MAX ",\"system\":\"\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},"
@@ -247,7 +253,7 @@ START_TEST(openai_content_reads_modes_when_they_have_other_names)
     ck_assert(read_json(OPENAI_MESSAGES, thinking));
     ck_assert_int_eq(params.prompt.thinking, OPENAI_THINKING_ON);
     refuse(OPENAI_RESPONSES, "{\"input\":\"x\",\"text\":{\"format\":{\"type\":\"json_schema\"}}}",
-           "text.format.type", "only 'text'");
+           "text.format.schema", "required");
     refuse(OPENAI_RESPONSES, "{\"input\":\"x\",\"background\":true}", "background",
            "not supported");
     refuse(OPENAI_RESPONSES, "{\"input\":\"x\",\"top_logprobs\":1}", "top_logprobs", "0");

@@ -38,16 +38,11 @@ START_TEST(openai_modes_refuses_a_field_when_not_supported)
     static const char version[] = "not supported by this version";
     refuse(OPENAI_COMPLETIONS, "\"suffix\":\"x\"", "suffix", version);
     refuse(OPENAI_COMPLETIONS, "\"best_of\":2", "best_of", version);
-    refuse(OPENAI_CHAT, "\"tools\":[{}]", "tools", version);
-    refuse(OPENAI_CHAT, "\"functions\":[{}]", "functions", version);
-    refuse(OPENAI_CHAT, "\"structured_outputs\":{}", "structured_outputs", version);
-    refuse(OPENAI_CHAT, "\"tool_choice\":\"required\"", "tool_choice", version);
-    refuse(OPENAI_CHAT, "\"tool_choice\":{\"type\":\"function\"}", "tool_choice", version);
+    refuse(OPENAI_CHAT, "\"functions\":[{}]", "functions", "use tools and tool_choice");
+    refuse(OPENAI_CHAT, "\"function_call\":\"auto\"", "function_call", "use tools");
+    refuse(OPENAI_CHAT, "\"guided_json\":{}", "guided_json", version);
     refuse(OPENAI_CHAT, "\"stream_options\":{\"continuous_usage_stats\":true}",
            "stream_options.continuous_usage_stats", version);
-    refuse(OPENAI_CHAT, "\"response_format\":{\"type\":\"json_object\"}", "response_format.type",
-           version);
-    refuse(OPENAI_CHAT, "\"response_format\":{}", "response_format.type", "required");
     accept(OPENAI_COMPLETIONS, "\"best_of\":2,\"n\":2");
     accept(OPENAI_CHAT, "\"tools\":[],\"tool_choice\":\"auto\",\"functions\":false");
 }

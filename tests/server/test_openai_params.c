@@ -437,7 +437,9 @@ START_TEST(openai_params_takes_messages_when_roles_are_known)
                         "{\"role\":\"system\",\"content\":\"\"},"
                         "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"b\"},"
                         "{\"type\":\"text\",\"text\":\"c\"}]},"
-                        "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{}]},"
+                        "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\","
+                        "\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":"
+                        "\"{\\\"a\\\": 1.50}\"}}]},"
                         "{\"role\":\"tool\",\"content\":\"d\",\"tool_call_id\":\"1\"}],"
                         "\"continue_final_message\":true}"));
     static const enum chat_role roles[] = {CHAT_ROLE_SYSTEM, CHAT_ROLE_SYSTEM, CHAT_ROLE_USER,
@@ -448,7 +450,8 @@ START_TEST(openai_params_takes_messages_when_roles_are_known)
         ck_assert_int_eq(params.prompt.messages[index].role, roles[index]);
     }
     ck_assert(text_equals(params.prompt.messages[2].content, TEXT("b\nc")));
-    ck_assert_uint_eq(params.prompt.messages[3].content.len, 0);
+    ck_assert(text_equals(params.prompt.messages[3].content,
+                          TEXT("```json\n{\"name\":\"f\",\"arguments\":{\"a\":1.50}}\n```")));
     ck_assert(params.prompt.continue_final_message);
 }
 END_TEST

@@ -126,6 +126,58 @@ START_TEST(openai_reply_writes_a_whole_chat_when_not_streamed)
 }
 END_TEST
 
+/* The same for a part of it. */
+static void assert_holds(const char *expected)
+{
+    ck_assert(json_writer_fits(&writer));
+    buffer[writer.len] = '\0';
+    ck_assert_msg(strstr(buffer, expected) != NULL, "%s", buffer);
+    json_writer_init(&writer, buffer, sizeof(buffer));
+}
+
+#define CALL_ID "0123456789abcdef01234567"
+
+START_TEST(openai_reply_writes_a_call_by_pieces_when_streamed)
+{
+    open_reply(true, true, false);
+    const struct openai_piece begin = {
+        .kind = OPENAI_PIECE_CALL, .text = TEXT("get_price"), .call_index = 1, .call_id = CALL_ID};
+    const struct openai_piece arguments = {
+        .kind = OPENAI_PIECE_ARGUMENTS, .text = TEXT("{\"item\":"), .call_index = 1};
+    openai_reply_text_chunk(&reply, 0, &begin, &writer);
+    assert_holds("\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":1,\"id\":"
+                 "\"call_" CALL_ID "\",\"type\":\"function\",\"function\":{\"name\":"
+                 "\"get_price\",\"arguments\":\"\"}}]},\"logprobs\":null,"
+                 "\"finish_reason\":null}]}");
+    openai_reply_text_chunk(&reply, 0, &arguments, &writer);
+    assert_holds("\"delta\":{\"tool_calls\":[{\"index\":1,\"function\":{\"arguments\":"
+                 "\"{\\\"item\\\":\"}}]},\"logprobs\":null,\"finish_reason\":null}]}");
+}
+END_TEST
+
+START_TEST(openai_reply_writes_calls_beside_the_content_when_there_are_any)
+{
+    open_reply(true, false, false);
+    struct openai_call calls[] = {{.id = CALL_ID, .name = TEXT("f")},
+                                  {.id = CALL_ID, .name = TEXT("g")}};
+    char arguments[] = "{}";
+    calls[0].next = &calls[1];
+    calls[0].arguments = (struct reply_buffer){.bytes = arguments, .len = 2};
+    calls[1].arguments = (struct reply_buffer){.bytes = arguments, .len = 1}; /* It was cut. */
+    struct openai_choice_reply choice = {.calls = calls, .finish = "tool_calls"};
+#define WHOLE_CALL(name, text)                                                                     \
+    "{\"id\":\"call_" CALL_ID "\",\"type\":\"function\",\"function\":{\"name\":\"" name            \
+    "\",\"arguments\":\"" text "\"}}"
+    openai_reply_whole(&reply, &choice, 1, &usage, &writer);
+    assert_holds("\"content\":null,\"refusal\":null,\"annotations\":[],\"tool_calls\":[" WHOLE_CALL(
+        "f", "{}") "," WHOLE_CALL("g", "{") "]},\"logprobs\":null,"
+                                            "\"finish_reason\":\"tool_calls\"");
+    choice.text = TEXT("So:");
+    openai_reply_whole(&reply, &choice, 1, &usage, &writer);
+    assert_holds("\"content\":\"So:\",\"refusal\"");
+}
+END_TEST
+
 START_TEST(openai_reply_writes_a_whole_completion_when_not_streamed)
 {
     open_reply(false, false, false);
@@ -236,6 +288,8 @@ int main(void)
     tcase_add_test(tests, openai_reply_writes_null_usage_when_usage_is_to_come);
     tcase_add_test(tests, openai_reply_writes_text_chunks_when_completions_are_streamed);
     tcase_add_test(tests, openai_reply_writes_a_whole_chat_when_not_streamed);
+    tcase_add_test(tests, openai_reply_writes_a_call_by_pieces_when_streamed);
+    tcase_add_test(tests, openai_reply_writes_calls_beside_the_content_when_there_are_any);
     tcase_add_test(tests, openai_reply_writes_a_whole_completion_when_not_streamed);
     tcase_add_test(tests, openai_reply_writes_chat_logprobs_when_wanted);
     tcase_add_test(tests, openai_reply_writes_completion_logprobs_when_wanted);
