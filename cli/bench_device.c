@@ -3,10 +3,12 @@
  * cli/bench_device.c - opens what skein bench measures. Thread: main. */
 #include "cli/bench_device.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "cpu/cpu_backend.h"
 #include "cpu/cpu_ceiling.h"
+#include "cuda/cuda_backend.h"
 #include "cuda/cuda_ceiling.h"
 
 /* NULL when there is none of that name for this processor. */
@@ -26,10 +28,12 @@ static const struct cpu_kernels *find_kernels(const char *name)
 }
 
 static enum error_code open_cuda(const struct config *config, const struct model_spec *spec,
+                                 const struct cuda_device_info *info,
                                  const struct sampling_vocabulary *vocabulary,
                                  struct bench_device *device, struct error *error)
 {
-    device->kernels = "cuda";
+    snprintf(device->card, sizeof device->card, "%s", info->name);
+    device->kernels = device->card;
     enum error_code code = runtime_open_backend(config, spec, vocabulary, &device->backend, error);
     if (code == ERROR_NONE) {
         code = cuda_ceiling_create(&device->cuda_ceiling, error);
@@ -61,9 +65,11 @@ enum error_code bench_device_open(const struct config *config, const struct mode
 {
     const struct sampling_vocabulary vocabulary = {.row_count = spec->V,
                                                    .token_count = token_count};
+    struct cuda_device_info info;
     struct error absence = {0};
-    if (kernels == NULL && runtime_uses_cuda(config, &absence)) {
-        return open_cuda(config, spec, &vocabulary, device, error);
+    if (kernels == NULL && config->device != CONFIG_DEVICE_CPU &&
+        cuda_device_find(&info, &absence)) {
+        return open_cuda(config, spec, &info, &vocabulary, device, error);
     }
     const struct cpu_kernels *set =
         kernels == NULL ? cpu_kernels_choose() : find_kernels(kernels);

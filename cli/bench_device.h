@@ -14,7 +14,8 @@ struct cuda_ceiling;
 /* Zeroed is valid to bench_device_close. */
 struct bench_device {
     struct backend *backend;
-    const char *kernels;         /* Which variant of them, for people. */
+    const char *kernels;         /* Which variant of them, for people; on CUDA the card. */
+    char card[64];
     uint32_t thread_count;       /* 0: not the CPU. */
     struct cpu_ceiling *ceiling; /* Of the CPU, */
     struct cuda_ceiling *cuda_ceiling; /* or of the CUDA device; the other is NULL. */

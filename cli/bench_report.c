@@ -124,8 +124,12 @@ void bench_report_print_table(const struct bench_report *report)
     if (report->ffn_zeros > 0.0) {
         printf(", random weights, FFN zeros %.2f", report->ffn_zeros);
     }
-    printf("\ndevice   %s, %s kernels, %u threads, at most %u rows a step\n", report->device,
-           report->kernels, report->thread_count, report->row_count_max);
+    printf("\ndevice   %s, %s%s, ", report->device, report->kernels,
+           report->thread_count > 0 ? " kernels" : "");
+    if (report->thread_count > 0) {
+        printf("%u threads, ", report->thread_count);
+    }
+    printf("at most %u rows a step\n", report->row_count_max);
     printf("read     %.1f GB/s highest, %.1f GB/s median of %u rounds\n",
            report->read_ceiling * 1e-9, bench_samples_median(&report->read_rates) * 1e-9,
            report->read_rates.count);

@@ -12,6 +12,7 @@
 #include "base/json_writer.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "cli/inspect_devices.h"
 #include "cli/runtime.h"
 
 enum { TYPE_COUNT = 3, JSON_BYTES = 16 * 1024, SLOTS_SHOWN = 64 };
@@ -36,47 +37,9 @@ struct findings {
     char vocabulary[2 * PATH_MAX]; /* Empty: none found. */
     bool was_verified;
     uint32_t difference_count;
-    uint64_t available_bytes; /* Memory of this machine that a process can have now. */
-    uint64_t sequence_count;  /* How many states fit beside the weights; at most LIMIT_SLOTS. */
+    struct inspect_device devices[INSPECT_DEVICES_MAX];
+    uint32_t device_count;
 };
-
-/* The number behind a key of a /proc file ("MemAvailable:"), or the file's only one (key NULL). */
-static bool read_number(const char *path, const char *key, uint64_t *number_out)
-{
-    char line[256];
-    bool is_found = false;
-    FILE *stream = fopen(path, "re");
-    while (stream != NULL && !is_found && fgets(line, sizeof line, stream) != NULL) {
-        struct text rest = text_from(line);
-        if (key != NULL) {
-            if (!text_equals(text_cut(&rest, ':'), text_from(key))) {
-                continue;
-            }
-            rest = text_trim(rest);
-        }
-        is_found = text_to_uint64(text_trim(text_cut(&rest, ' ')), number_out);
-    }
-    if (stream != NULL) {
-        fclose(stream);
-    }
-    return is_found;
-}
-
-/* What the kernel would give without swapping, or what is left of a container's share. */
-static uint64_t available_memory(void)
-{
-    uint64_t kilobytes = 0;
-    uint64_t limit;
-    uint64_t used;
-    read_number("/proc/meminfo", "MemAvailable", &kilobytes);
-    const uint64_t available = kilobytes * 1024;
-    if (!read_number("/sys/fs/cgroup/memory.max", NULL, &limit) ||
-        !read_number("/sys/fs/cgroup/memory.current", NULL, &used)) {
-        return available;
-    }
-    const uint64_t left = limit > used ? limit - used : 0;
-    return left < available ? left : available;
-}
 
 static const char *size_name(const struct model_spec *spec)
 {
@@ -117,15 +80,8 @@ static void examine(const struct config *config, const struct runtime *runtime,
                                         sizeof findings->vocabulary)) {
         findings->vocabulary[0] = '\0';
     }
-    findings->available_bytes = available_memory();
-    const uint64_t weight_bytes = findings->file_bytes + findings->copied_bytes;
-    if (findings->available_bytes > weight_bytes) {
-        findings->sequence_count =
-            (findings->available_bytes - weight_bytes) / findings->state_bytes;
-    }
-    if (findings->sequence_count > LIMIT_SLOTS) {
-        findings->sequence_count = LIMIT_SLOTS;
-    }
+    findings->device_count = inspect_devices(
+        &runtime->spec, findings->file_bytes + findings->copied_bytes, findings->devices);
 }
 
 static void print_memory(const struct findings *findings)
@@ -135,15 +91,19 @@ static void print_memory(const struct findings *findings)
     printf("state        %.2f MB a sequence (f32), whatever its length\n", state);
     printf("memory       %.1f MB of weights, %.1f MB of states for %d sequences\n", weights,
            state * SLOTS_SHOWN, SLOTS_SHOWN);
-    if (findings->sequence_count == 0) {
-        printf("cpu          %.1f GB available: too little for this model\n",
-               (double)findings->available_bytes * 1e-9);
-        return;
+    for (uint32_t index = 0; index < findings->device_count; index++) {
+        const struct inspect_device *device = &findings->devices[index];
+        const double available = (double)device->available_bytes * 1e-9;
+        if (device->sequence_count == 0) {
+            printf("%-12s %s, %.1f GB available: too little for this model\n", device->kind,
+                   device->name, available);
+        } else {
+            printf("%-12s %s, %.1f GB available: %s%" PRIu64 " sequences at once\n", device->kind,
+                   device->name, available,
+                   device->sequence_count == LIMIT_SLOTS ? "the most that --slots allows, " : "",
+                   device->sequence_count);
+        }
     }
-    printf("cpu          %.1f GB available: %s%" PRIu64 " sequences at once\n",
-           (double)findings->available_bytes * 1e-9,
-           findings->sequence_count == LIMIT_SLOTS ? "the most that --slots allows, " : "",
-           findings->sequence_count);
 }
 
 static void print_table(const struct findings *findings)
@@ -243,11 +203,15 @@ static void print_json(const struct findings *findings)
     json_key_integer(&writer, "state_bytes", (int64_t)findings->state_bytes);
     json_key(&writer, "devices");
     json_array_begin(&writer);
-    json_object_begin(&writer);
-    json_key_string(&writer, "device", TEXT("cpu"));
-    json_key_integer(&writer, "available_bytes", (int64_t)findings->available_bytes);
-    json_key_integer(&writer, "sequences", (int64_t)findings->sequence_count);
-    json_object_end(&writer);
+    for (uint32_t index = 0; index < findings->device_count; index++) {
+        const struct inspect_device *device = &findings->devices[index];
+        json_object_begin(&writer);
+        json_key_string(&writer, "device", text_from(device->kind));
+        json_key_string(&writer, "name", text_from(device->name));
+        json_key_integer(&writer, "available_bytes", (int64_t)device->available_bytes);
+        json_key_integer(&writer, "sequences", (int64_t)device->sequence_count);
+        json_object_end(&writer);
+    }
     json_array_end(&writer);
     json_object_end(&writer);
     ASSERT(json_writer_fits(&writer));

@@ -19,7 +19,7 @@
 
 enum {
     CPU_COLUMN_STEP = 32, /* Columns of a matrix are padded to a multiple of this. */
-    CPU_SCRATCH_ROWS = 4, /* Scratch of a matmul: that many rows of weights, widened. */
+    CPU_SCRATCH_ROWS = 1, /* Scratch of a matmul: that many rows of weights, widened. */
 };
 
 /* A linear map y = W x, as stored: weights are widened to f32 as they are read. */

@@ -353,8 +353,8 @@ __global__ void __launch_bounds__(THREADS, 2) value_kernel(const struct value p)
     join_warps<ROWS, VECTORS>(p, sums, s.columns, (float *)(void *)shared);
     if (arrive(p, &is_last)) {
         for (uint32_t row = 0; row < count && row < ROWS; row++) {
-            const size_t at = (size_t)row * p.C + first_column;
-            join_row<ROWS, VECTORS>(p, p.partial + at, s.columns, p.x + at);
+            const size_t offset = (size_t)row * p.C + first_column;
+            join_row<ROWS, VECTORS>(p, p.partial + offset, s.columns, p.x + offset);
         }
     }
 }

@@ -12,6 +12,16 @@ static __device__ __forceinline__ uint4 low_rank_load(bool valid, const cuda_hal
     return valid ? *(const uint4 *)(const void *)from : make_uint4(0, 0, 0, 0);
 }
 
+/* Brings the 128 bytes around `from` from memory into the second-level cache: to be loaded later. */
+static __device__ __forceinline__ void low_rank_prefetch(const cuda_half *from)
+{
+#if defined(__CUDA_ARCH__)
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+#else
+    (void)from;
+#endif
+}
+
 static inline uint32_t low_rank_blocks(uint32_t count, uint32_t of)
 {
     return (count + of - 1) / of;

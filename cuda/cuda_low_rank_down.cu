@@ -139,61 +139,43 @@ __global__ void __launch_bounds__(FEW_THREADS, 1) down_few_kernel(struct down p)
 
 /* ---- Tiles ------------------------------------------------------------------------------- */
 
-/* The outputs of a thread, as quads of columns: quad i is (m, pair, h) of cuda_tile_quad. */
-template <class T> struct quads {
-    static constexpr uint32_t COUNT = T::M * T::N;
-    float4 quad[COUNT];
-};
-
-template <class T>
-static __device__ __forceinline__ struct quads<T> quads_of(const struct cuda_tile_sums<T> &sums)
-{
-    struct quads<T> quads;
-#pragma unroll
-    for (uint32_t i = 0; i < quads.COUNT; i++) {
-        quads.quad[i] = cuda_tile_quad<T>(sums, i / T::N, i / 2 % (T::N / 2), i % 2);
-    }
-    return quads;
-}
-
+/* The outputs of a thread are M N quads of columns; quad i is (m, pair, h) of cuda_tile_quad. */
 template <class T> static __device__ __forceinline__ uint32_t row_of_quad(uint32_t i)
 {
     return blockIdx.y * T::ROWS + cuda_tile_first_row<T>() + i / T::N * 16 + i % 2 * 8;
 }
 
 template <class T>
-static __device__ __forceinline__ void store_quads(const struct group &group,
-                                                   const struct quads<T> &quads,
-                                                   uint32_t first_column, uint32_t row_count)
+static __device__ __forceinline__ float4 quad_of(const struct cuda_tile_sums<T> &sums, uint32_t i)
 {
-#pragma unroll
-    for (uint32_t i = 0; i < quads.COUNT; i++) {
-        const uint32_t row = row_of_quad<T>(i);
-        const uint32_t column =
-            first_column + cuda_tile_first_column<T>() + i / 2 % (T::N / 2) * 16;
-        if (row < row_count && column < group.rank) {
-            const float4 sum = quads.quad[i];
-            cuda_half4_store(group.out + (size_t)row * group.rank + column,
-                             make_float4(activation(sum.x, group.kind),
-                                         activation(sum.y, group.kind),
-                                         activation(sum.z, group.kind),
-                                         activation(sum.w, group.kind)));
-        }
+    return cuda_tile_quad<T>(sums, i / T::N, i / 2 % (T::N / 2), i % 2);
+}
+
+template <class T>
+static __device__ __forceinline__ void store_quad(const struct group &group, uint32_t i,
+                                                  uint32_t first_column, float4 sum)
+{
+    const uint32_t column = first_column + cuda_tile_first_column<T>() + i / 2 % (T::N / 2) * 16;
+    if (column < group.rank) {
+        cuda_half4_store(group.out + (size_t)row_of_quad<T>(i) * group.rank + column,
+                         make_float4(activation(sum.x, group.kind), activation(sum.y, group.kind),
+                                     activation(sum.z, group.kind), activation(sum.w, group.kind)));
     }
 }
 
 /* Leaves this part's sums in scratch. Whether this block is the last of its tile: the sums of the
  * others are then visible. */
 template <class T>
-static __device__ __forceinline__ bool leave(const struct down &p, const struct quads<T> &quads,
-                                             uint32_t tile, uint32_t row_count, float4 *tile_sums)
+static __device__ __forceinline__ bool leave(const struct down &p,
+                                             const struct cuda_tile_sums<T> &sums, uint32_t tile,
+                                             uint32_t row_count, float4 *tile_sums)
 {
     __shared__ uint32_t is_last;
-    float4 *to = tile_sums + (size_t)blockIdx.z * quads.COUNT * T::THREADS + threadIdx.x;
+    float4 *to = tile_sums + (size_t)blockIdx.z * T::M * T::N * T::THREADS + threadIdx.x;
 #pragma unroll
-    for (uint32_t i = 0; i < quads.COUNT; i++) {
+    for (uint32_t i = 0; i < T::M * T::N; i++) {
         if (row_of_quad<T>(i) < row_count) {
-            to[i * T::THREADS] = quads.quad[i];
+            to[i * T::THREADS] = quad_of<T>(sums, i);
         }
     }
     __syncthreads();
@@ -210,33 +192,47 @@ static __device__ __forceinline__ bool leave(const struct down &p, const struct 
     return is_last != 0;
 }
 
-/* All parts of the tile, in order. */
+/* All parts of quad i, in order. */
 template <class T>
-static __device__ __forceinline__ struct quads<T> join(const struct down &p, uint32_t row_count,
-                                                       const float4 *tile_sums)
+static __device__ __forceinline__ float4 join_quad(const struct down &p, const float4 *tile_sums,
+                                                   uint32_t i)
 {
-    struct quads<T> quads;
+    const float4 *from = tile_sums + i * T::THREADS + threadIdx.x;
+    float4 part[PARTS_MAX];
 #pragma unroll
-    for (uint32_t i = 0; i < quads.COUNT; i++) {
-        const float4 *from = tile_sums + i * T::THREADS + threadIdx.x;
-        const bool exists = row_of_quad<T>(i) < row_count;
-        float4 part[PARTS_MAX];
-#pragma unroll
-        for (uint32_t n = 0; n < PARTS_MAX; n++) {
-            part[n] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            if (exists && n < p.parts) {
-                part[n] = __ldcg(from + (size_t)n * quads.COUNT * T::THREADS);
-            }
+    for (uint32_t n = 0; n < PARTS_MAX; n++) {
+        part[n] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (n < p.parts) {
+            part[n] = __ldcg(from + (size_t)n * T::M * T::N * T::THREADS);
         }
-        float4 sum = part[0];
-#pragma unroll
-        for (uint32_t n = 1; n < PARTS_MAX; n++) {
-            sum = make_float4(sum.x + part[n].x, sum.y + part[n].y, sum.z + part[n].z,
-                              sum.w + part[n].w);
-        }
-        quads.quad[i] = sum;
     }
-    return quads;
+    float4 sum = part[0];
+#pragma unroll
+    for (uint32_t n = 1; n < PARTS_MAX; n++) {
+        sum = make_float4(sum.x + part[n].x, sum.y + part[n].y, sum.z + part[n].z,
+                          sum.w + part[n].w);
+    }
+    return sum;
+}
+
+/* Two quads at a time: rows 8 apart, whose loads go out together. */
+template <class T>
+static __device__ __forceinline__ void join(const struct down &p, const struct group &group,
+                                            uint32_t first_column, uint32_t row_count,
+                                            const float4 *tile_sums)
+{
+#pragma unroll 1
+    for (uint32_t i = 0; i < T::M * T::N; i += 2) {
+        /* A row beyond row_count was not left: numbers of an earlier launch, not stored below. */
+        const float4 low = join_quad<T>(p, tile_sums, i);
+        const float4 high = join_quad<T>(p, tile_sums, i + 1);
+        if (row_of_quad<T>(i) < row_count) {
+            store_quad<T>(group, i, first_column, low);
+        }
+        if (row_of_quad<T>(i + 1) < row_count) {
+            store_quad<T>(group, i + 1, first_column, high);
+        }
+    }
 }
 
 /* Block (x, y, z): tile x of all groups' columns, tile y of rows, part z of k. */
@@ -271,16 +267,21 @@ __global__ void __launch_bounds__(T::THREADS, T::BLOCKS) down_tile_kernel(struct
     cuda_tile_begin_a<T>(&feed, shared);
     struct cuda_tile_sums<T> sums;
     cuda_tile_run<T>(&feed, shared, &sums);
-    struct quads<T> quads = quads_of<T>(sums);
     if (p.parts > 1) {
         const uint32_t tile = blockIdx.y * gridDim.x + blockIdx.x;
-        float4 *tile_sums = p.sums + (size_t)tile * p.parts * quads.COUNT * T::THREADS;
-        if (!leave<T>(p, quads, tile, row_count, tile_sums)) {
-            return;
+        const size_t part_quads = (size_t)T::M * T::N * T::THREADS;
+        float4 *tile_sums = p.sums + tile * p.parts * part_quads;
+        if (leave<T>(p, sums, tile, row_count, tile_sums)) {
+            join<T>(p, group, first_column, row_count, tile_sums);
         }
-        quads = join<T>(p, row_count, tile_sums);
+        return;
     }
-    store_quads<T>(group, quads, first_column, row_count);
+#pragma unroll
+    for (uint32_t i = 0; i < T::M * T::N; i++) {
+        if (row_of_quad<T>(i) < row_count) {
+            store_quad<T>(group, i, first_column, quad_of<T>(sums, i));
+        }
+    }
 }
 
 /* ---- Launchers --------------------------------------------------------------------------- */

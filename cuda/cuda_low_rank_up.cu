@@ -278,34 +278,53 @@ static __device__ __forceinline__ void mix_value(cuda_half *v, uint2 v_bits, uin
                                     fmaf(first_high.y - high.y, part.w, high.y)));
 }
 
-/* v += (v_first - v) sigmoid(..), a column of quads at a time: their loads go out together. */
+/* What mix_values will load of v and v_first: otherwise it would wait for memory, row after row. */
+template <class T>
+static __device__ __forceinline__ void prefetch_values(const struct up &p, uint32_t first_row,
+                                                       uint32_t first_channel, uint32_t row_count)
+{
+    enum { LINE = 64 }; /* Halves. */
+    for (uint32_t i = threadIdx.x; i < T::ROWS * (T::COLUMNS / LINE); i += T::THREADS) {
+        const uint32_t row = first_row + i / (T::COLUMNS / LINE);
+        const uint32_t channel = first_channel + i % (T::COLUMNS / LINE) * LINE;
+        if (row < row_count && channel < p.C) {
+            low_rank_prefetch(p.v + (size_t)row * p.C + channel);
+            low_rank_prefetch(p.v_first + (size_t)row * p.C + channel);
+        }
+    }
+}
+
+/* v += (v_first - v) sigmoid(..), some rows at a time: their loads go out together. */
 template <class T>
 static __device__ __forceinline__ void mix_values(const struct up &p, const struct group &group,
                                                   const struct cuda_tile_sums<T> &sums,
                                                   struct place place)
 {
+    constexpr uint32_t AT_ONCE = 8 / T::M; /* What registers are left for. */
 #pragma unroll
-    for (uint32_t pair = 0; pair < T::N / 2; pair++) {
+    for (uint32_t n = 0; n < T::N / 2 * T::M * 2; n += AT_ONCE) {
+        const uint32_t pair = n / (T::M * 2);
         const uint32_t channel = place.channel + pair * 16;
         if (channel >= p.C) {
             continue;
         }
-        uint2 v[T::M * 2], first[T::M * 2];
-#pragma unroll
-        for (uint32_t i = 0; i < T::M * 2; i++) {
-            const size_t at = (size_t)(place.row + i * 8) * p.C + channel;
-            if (place.row + i * 8 < place.row_count) {
-                v[i] = *(const uint2 *)(const void *)(p.v + at);
-                first[i] = *(const uint2 *)(const void *)(p.v_first + at);
-            }
-        }
+        uint2 v[AT_ONCE], first[AT_ONCE];
         const float4 bias = cuda_float4_load(group.bias + channel);
 #pragma unroll
-        for (uint32_t i = 0; i < T::M * 2; i++) {
-            const size_t at = (size_t)(place.row + i * 8) * p.C + channel;
-            if (place.row + i * 8 < place.row_count) {
-                mix_value(p.v + at, v[i], first[i],
-                          curves(cuda_tile_quad<T>(sums, i / 2, pair, i % 2), bias, CUDA_LOW_V));
+        for (uint32_t i = 0; i < AT_ONCE; i++) {
+            const uint32_t row = place.row + (n + i) % (T::M * 2) * 8;
+            if (row < place.row_count) {
+                v[i] = *(const uint2 *)(const void *)(p.v + (size_t)row * p.C + channel);
+                first[i] = *(const uint2 *)(const void *)(p.v_first + (size_t)row * p.C + channel);
+            }
+        }
+#pragma unroll
+        for (uint32_t i = 0; i < AT_ONCE; i++) {
+            const uint32_t at = (n + i) % (T::M * 2);
+            const uint32_t row = place.row + at * 8;
+            if (row < place.row_count) {
+                mix_value(p.v + (size_t)row * p.C + channel, v[i], first[i],
+                          curves(cuda_tile_quad<T>(sums, at / 2, pair, at % 2), bias, CUDA_LOW_V));
             }
         }
     }
@@ -356,15 +375,15 @@ __global__ void __launch_bounds__(T::THREADS, T::BLOCKS) up_tile_kernel(struct u
     cuda_tile_begin_b<T>(feed, shared);
     cuda_dependency_wait();
     cuda_tile_begin_a<T>(&feed, shared);
-    struct place place;
-    place.row = first_row + cuda_tile_first_row<T>();
-    place.channel = first_channel + cuda_tile_first_column<T>();
-    place.row_count = row_count;
-    for (uint32_t tile = 0; tile < product.tiles; tile++) {
+    for (uint32_t row = first_row; row < row_count; row += row_step) {
         struct cuda_tile_sums<T> sums;
+        if (group.kind == CUDA_LOW_V) {
+            prefetch_values<T>(p, row, first_channel, row_count);
+        }
         cuda_tile_run<T>(&feed, shared, &sums);
-        finish<T>(p, group, sums, place);
-        place.row += row_step;
+        const struct place place = {row + cuda_tile_first_row<T>(),
+                                    first_channel + cuda_tile_first_column<T>(), row_count};
+        finish<T>(p, group_at(p, blockIdx.z), sums, place);
     }
 }
 
@@ -440,10 +459,12 @@ cudaError_t cuda_low_rank_up(const struct cuda_launch *launch, struct cuda_step 
     if (launch->row_capacity <= FEW_ROWS && widest <= FEW_STEPS_MAX * 32) {
         return launch_few(launch, &p, groups);
     }
-    /* The larger tiles where they are enough for all multiprocessors. */
+    /* The larger tiles where they are more than half full, and enough for most multiprocessors. */
     const uint32_t blocks = low_rank_blocks(shape->C, cuda_tile_128x128::COLUMNS) * groups
                             * low_rank_blocks(launch->row_capacity, cuda_tile_128x128::ROWS);
-    if (blocks >= launch->multiprocessors && cuda_tile_fits(cuda_tile_128x128::SHARED)) {
+    if (launch->row_capacity > cuda_tile_128x128::ROWS / 2
+        && blocks * 4 >= launch->multiprocessors * 3
+        && cuda_tile_fits(cuda_tile_128x128::SHARED)) {
         return launch_tiles<cuda_tile_128x128>(launch, &p, groups);
     }
     return launch_tiles<cuda_tile_64x64>(launch, &p, groups);

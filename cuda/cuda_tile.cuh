@@ -97,7 +97,7 @@ static __device__ __forceinline__ void cuda_tile_copy(const struct cuda_tile_fee
     const bool exists = feed.left.tiles != 0 && feed.k + piece * 8 < feed.left.end_k;
 #pragma unroll
     for (uint32_t n = 0; n < COUNT; n++) {
-        cuda_copy_16(to + n * STEP * 4, from + (size_t)n * STEP * feed.left.K,
+        cuda_copy_16(to + n * STEP * 4, from + n * STEP * feed.left.K,
                      exists && n * STEP < feed.left.rows[OPERAND]);
     }
 }
@@ -177,7 +177,7 @@ static __device__ __forceinline__ void cuda_tile_multiply(struct cuda_tile_sums<
     const uint32_t t = threadIdx.x % 4;
     const uint32_t row = cuda_tile_first_row<T>();
     const uint32_t column = threadIdx.x / 32 % T::WARPS_ACROSS * T::N * 8 + g / 2 * 4 + g % 2;
-#pragma unroll
+#pragma unroll 1
     for (uint32_t half = 0; half < 2; half++) {
         const uint4 *a = stage + (half * T::HALF_ROWS + (row ^ half)) * 4 + t;
         const uint4 *b = stage + (half * T::HALF_ROWS + T::ROWS + (column ^ half)) * 4 + t;

@@ -103,8 +103,8 @@ static const struct openapi_schema schemas[] = {
             "name":{"type":"string"},
             "arguments":{"$ref":"#/components/schemas/Arguments"}}}}})},
 
-    {"AnswerSchema", JSON({"type":"object","properties":{
-        "type":{"enum":["object","array","string","integer","number","boolean","null"]}}})},
+    {"AnswerSchema", JSON({"type":"object",
+        "description":"A JSON schema of the subset of strict mode."})},
     {"ResponseFormat", JSON({"anyOf":[
         {"type":"object","required":["type"],"properties":{
             "type":{"type":"string","enum":["text","json_object"]}}},
@@ -131,7 +131,7 @@ static const struct openapi_schema schemas[] = {
         {"type":"object","required":["json"],"properties":{"json":{"anyOf":[
             {"type":"string"},{"$ref":"#/components/schemas/AnswerSchema"}]}}},
         {"type":"object","required":["json_object"],"properties":{
-            "json_object":{"const":true}}}]})},
+            "json_object":{"type":"boolean","enum":[true]}}}]})},
 
     {"InputContent", JSON({"anyOf":[
         {"type":"string"},

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * At stake: decay, in-context rate, gate and value residual, whatever the number of rows and the
- * ranks. Shown by: both ways against float64 around every border of rows, channels and ranks;
- * layer 0 without a value residual; equal rows with equal bits. */
+ * ranks. Shown by: both ways against float64 around every border of rows, channels and ranks, with
+ * every tile and every cut of k; layer 0 without a value residual; equal rows with equal bits, the
+ * way up also in every variant. */
 #include <math.h>
 #include <string.h>
 
 #include "kernel_case.h"
 
-enum { ROWS_BEYOND = 2 }; /* Of the arena, beyond the step. */
+enum {
+    ROWS_BEYOND = 2,       /* Of the arena, beyond the step. */
+    MULTIPROCESSORS = 132, /* Unless a case wants the tiles of more rows. */
+};
 
 static const double f32_error_max = 2e-6;
 static const double f16_error_max = 5e-4;
@@ -58,13 +62,16 @@ static void make_bench(struct bench *bench, uint32_t rows, uint32_t capacity, ui
 {
     *bench = (struct bench){.shape = {.V = 8, .L = 1, .C = C, .H = C / 64, .F = 64},
                             .launch = {.row_capacity = capacity, .item_capacity = 1,
-                                       .multiprocessors = 132},
+                                       .multiprocessors = MULTIPROCESSORS},
                             .rows = rows, .is_first_layer = is_first_layer};
     memcpy(bench->shape.rank, ranks, sizeof bench->shape.rank);
     const struct cuda_step_header header = {.row_count = rows, .item_count = 1};
     bench->step.header = kernel_upload(&header, sizeof header);
     bench->act = kernel_activations(&bench->shape, capacity + ROWS_BEYOND, 1);
     make_weights(bench);
+    const size_t scratch_bytes = cuda_low_rank_scratch_bytes(MULTIPROCESSORS);
+    bench->act.low_rank_scratch = kernel_device(scratch_bytes);
+    KERNEL_OK(cudaMemset(bench->act.low_rank_scratch, 0, scratch_bytes));
     const size_t plane = plane_of(bench);
     bench->planes = kernel_numbers(CUDA_MIXES * plane, true, -1.0, 1.0);
     bench->v = kernel_numbers(plane, true, -1.0, 1.0);
@@ -259,6 +266,44 @@ static void run_both(struct bench *bench)
                                &bench->act));
 }
 
+/* Few multiprocessors are kept busy by few rows: the larger tiles, and blocks that walk over rows.
+ * Twice down: what arrives at a tile is counted anew. */
+START_TEST(every_tile_and_every_cut_of_k)
+{
+    static const struct {
+        uint32_t rows, capacity, C, multiprocessors;
+    } cases[] = {
+        {40, 40, 2048, 132}, /* 64 x 64: eight parts. */
+        {70, 70, 576, 132},  /* Two, of 320 and 256. */
+        {130, 130, 576, 8},  /* 128 x 128: two parts. */
+        {130, 140, 1088, 16}, /* Four, the last one shorter. */
+        {260, 260, 64, 4},   /* 256 x 128. */
+        {140, 400, 192, 1},  /* Most blocks without rows. */
+        {390, 400, 192, 1},  /* Two tiles of rows for a block, or one. */
+    };
+    static const uint32_t ranks[CUDA_LOW_RANKS] = {16, 48, 144, 32};
+    for (size_t n = 0; n < sizeof(cases) / sizeof(cases[0]); n++) {
+        struct bench bench;
+        make_bench(&bench, cases[n].rows, cases[n].capacity, cases[n].C, ranks, n == 2);
+        bench.launch.multiprocessors = cases[n].multiprocessors;
+        check_down(&bench);
+        check_down(&bench);
+        check_up(&bench);
+        kernel_case_end();
+    }
+}
+END_TEST
+
+/* Without scratch k stays whole. */
+START_TEST(no_scratch_no_cut)
+{
+    struct bench bench;
+    make_bench(&bench, 40, 40, 576, ranks_even, false);
+    bench.act.low_rank_scratch = NULL;
+    check_down(&bench);
+}
+END_TEST
+
 /* All rows of all planes equal the first of their plane. */
 static void equal_rows(uint32_t rows)
 {
@@ -291,6 +336,35 @@ START_TEST(equal_rows_have_equal_bits)
 }
 END_TEST
 
+/* For few rows, for more, and for many. */
+START_TEST(a_row_goes_up_with_the_same_bits_in_every_variant)
+{
+    static const struct {
+        uint32_t capacity, multiprocessors;
+    } variants[] = {{32, 132}, {64, 132}, {130, 1}};
+    struct bench bench;
+    make_bench(&bench, 30, 130, 192, ranks_odd, true);
+    const size_t bytes = 30 * 192 * sizeof(float);
+    const float *first[3] = {NULL};
+    for (int g = 0; g < CUDA_LOW_V; g++) {
+        const size_t count = (size_t)bench.act.N * bench.shape.rank[g];
+        bench.act.hidden[g] = kernel_halves(kernel_numbers(count, true, -1.0, 1.0), count);
+    }
+    for (size_t n = 0; n < sizeof(variants) / sizeof(variants[0]); n++) {
+        bench.launch.row_capacity = variants[n].capacity;
+        bench.launch.multiprocessors = variants[n].multiprocessors;
+        KERNEL_OK(cuda_low_rank_up(&bench.launch, bench.step, &bench.shape, &bench.layer,
+                                   &bench.act));
+        const float *const outputs[] = {bench.act.log_w, bench.act.a, bench.act.gate};
+        for (size_t i = 0; i < 3; i++) {
+            const float *got = kernel_read(outputs[i], bytes);
+            first[i] = first[i] == NULL ? got : first[i];
+            ck_assert_mem_eq(got, first[i], bytes);
+        }
+    }
+}
+END_TEST
+
 START_TEST(shapes_that_no_kernel_takes_are_refused)
 {
     struct bench bench;
@@ -316,7 +390,10 @@ int main(void)
     tcase_add_test(tests, the_first_layer_has_no_value_residual);
     tcase_add_test(tests, channels_of_small_and_large_models);
     tcase_add_test(tests, ranks_of_large_models);
+    tcase_add_test(tests, every_tile_and_every_cut_of_k);
+    tcase_add_test(tests, no_scratch_no_cut);
     tcase_add_test(tests, equal_rows_have_equal_bits);
+    tcase_add_test(tests, a_row_goes_up_with_the_same_bits_in_every_variant);
     tcase_add_test(tests, shapes_that_no_kernel_takes_are_refused);
     suite_add_tcase(suite, tests);
     return kernel_case_run(suite);

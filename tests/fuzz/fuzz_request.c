@@ -13,8 +13,56 @@
 
 #include "server/openai_grammar.h"
 #include "server/openai_params.h"
+#include "server/sse_stream.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* ---- Who answers is not linked: a reader of requests sends nothing ---- */
+
+void http_exchange_add_header(struct http_exchange *exchange, const char *name, const char *value)
+{
+    (void)exchange, (void)name, (void)value;
+    abort();
+}
+
+void http_exchange_reply(struct http_exchange *exchange, unsigned status, const char *content_type,
+                         struct text body)
+{
+    (void)exchange, (void)status, (void)content_type, (void)body;
+    abort();
+}
+
+bool sse_stream_has_begun(const struct http_exchange *exchange)
+{
+    (void)exchange;
+    abort();
+}
+
+bool sse_stream_write(struct http_exchange *exchange, struct text json)
+{
+    (void)exchange, (void)json;
+    abort();
+}
+
+bool sse_stream_write_named(struct http_exchange *exchange, struct text name, struct text json)
+{
+    (void)exchange, (void)name, (void)json;
+    abort();
+}
+
+void sse_stream_end(struct http_exchange *exchange)
+{
+    (void)exchange;
+    abort();
+}
+
+void sse_stream_end_unmarked(struct http_exchange *exchange)
+{
+    (void)exchange;
+    abort();
+}
+
+/* ---- The target ---- */
 
 static const struct config config = {
     .max_n = 128, .max_tokens_default = 100, .max_tokens_limit = 1000};

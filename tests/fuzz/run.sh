@@ -27,17 +27,17 @@ build_target() {
     # The checksum is replaced, or no changed archive would be read further (fuzz_model_file.c).
     local wrap=()
     [ "$target" != fuzz_model_file ] || wrap=(-Wl,--wrap=crc32_z)
-    # Readers of requests lie among files that serve them: the linker drops those.
     local more=()
     [ "$target" != fuzz_request ] ||
         more=(server/json_*.c server/tool_*.c server/openai_{params,fields,prompt,sampling}.c
             server/openai_{modes,structured,content,grammar,tools,error}.c server/reply_buffer.c
-            server/{responses,messages}_input.c engine/chat_template.c
-            -ffunction-sections -fdata-sections -Wl,--gc-sections -lcjson)
+            server/{responses,messages}_input.c server/messages_error.c engine/chat_template.c
+            -lcjson)
     clang -std=c11 -D_GNU_SOURCE -g -O1 -I. -fno-omit-frame-pointer -fno-sanitize-recover=all \
         -fsanitize=fuzzer,address,undefined "tests/fuzz/$target.c" base/*.c grammar/*.c \
         engine/json_scan.c engine/model_file*.c engine/model_spec.c engine/pickle_*.c \
-        engine/token_trie.c engine/tokenizer.c engine/tuned_state.c engine/vocabulary_file.c \
+        engine/tensor.c engine/token_trie.c engine/tokenizer.c engine/tuned_state.c \
+        engine/vocabulary_file.c \
         "${wrap[@]}" "${more[@]}" -lz -lm -lpthread -o "$build/$target"
 }
 
