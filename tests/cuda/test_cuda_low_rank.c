@@ -276,10 +276,10 @@ START_TEST(every_tile_and_every_cut_of_k)
         {40, 40, 2048, 132}, /* 64 x 64: eight parts. */
         {70, 70, 576, 132},  /* Two, of 320 and 256. */
         {130, 130, 576, 8},  /* 128 x 128: two parts. */
-        {130, 140, 1088, 16}, /* Four, the last one shorter. */
+        {130, 140, 1088, 20}, /* Four, the last one shorter. */
         {260, 260, 64, 4},   /* 256 x 128. */
         {140, 400, 192, 1},  /* Most blocks without rows. */
-        {390, 400, 192, 1},  /* Two tiles of rows for a block, or one. */
+        {380, 400, 192, 1},  /* Two tiles of rows for a block, or one. */
     };
     static const uint32_t ranks[CUDA_LOW_RANKS] = {16, 48, 144, 32};
     for (size_t n = 0; n < sizeof(cases) / sizeof(cases[0]); n++) {
