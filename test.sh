@@ -158,8 +158,10 @@ if [ "$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ]; then
 fi
 
 sanitized=(-Dbuildtype=debugoptimized -Db_lundef=false)
-# A build with sanitizers gets more time, and not what only takes longer there.
-sanitized_units=(--timeout-multiplier 4 --no-suite gosling --no-suite float64)
+# A build with sanitizers gets more time, and not what only takes longer there: the whole CUDA backend
+# on the emulator (suite emulated) runs in the gcc build, its kernels one by one also here.
+sanitized_units=(--timeout-multiplier 4 --no-suite gosling --no-suite float64
+    --no-suite emulated)
 long_only=(-m 'not long')
 # The clients of test_clients.py have a venv of their own.
 [ -z "$long" ] || long_only=(--ignore=tests/e2e/test_clients.py)
@@ -174,7 +176,7 @@ if [ -f tests/conformance/mutations.py ]; then
     run_step mutations python3 tests/conformance/mutations.py
 fi
 if CC=clang build_tree clang --werror; then
-    run_units clang
+    run_units clang --no-suite emulated
 fi
 if CC=gcc build_tree asan "${sanitized[@]}" -Db_sanitize=address,undefined; then
     CK_TIMEOUT_MULTIPLIER=10 run_units asan "${sanitized_units[@]}"

@@ -46,12 +46,10 @@ static __device__ __forceinline__ float cuda_warp_sum(float value)
 }
 
 /* Of cuda_launch_config. */
-enum { CUDA_LAUNCH_ATTRIBUTES = 2 };
+enum { CUDA_LAUNCH_ATTRIBUTES = 1 };
 
 /* The launch configuration of a kernel of the step; `attributes` [CUDA_LAUNCH_ATTRIBUTES] must
- * outlive it. Every kernel asks for the same split of a multiprocessor's memory, all of it shared:
- * a change of the split waits until the multiprocessor is empty, and would keep a kernel's first
- * blocks from starting beside the last ones of the kernel before. */
+ * outlive it. */
 static inline cudaLaunchConfig_t cuda_launch_config(const struct cuda_launch *launch, dim3 grid,
                                                     dim3 block, size_t shared_bytes,
                                                     cudaLaunchAttribute *attributes)
@@ -61,11 +59,9 @@ static inline cudaLaunchConfig_t cuda_launch_config(const struct cuda_launch *la
     config.blockDim = block;
     config.dynamicSmemBytes = shared_bytes;
     config.stream = launch->stream;
-    attributes[0].id = cudaLaunchAttributePreferredSharedMemoryCarveout;
-    attributes[0].val.sharedMemCarveout = 100;
-    attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attributes[1].val.programmaticStreamSerializationAllowed = 1;
+    attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[0].val.programmaticStreamSerializationAllowed = 1;
     config.attrs = attributes;
-    config.numAttrs = launch->programmatic ? 2 : 1;
+    config.numAttrs = launch->programmatic ? 1 : 0;
     return config;
 }

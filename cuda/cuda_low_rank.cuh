@@ -12,7 +12,7 @@ static __device__ __forceinline__ uint4 low_rank_load(bool valid, const cuda_hal
     return valid ? *(const uint4 *)(const void *)from : make_uint4(0, 0, 0, 0);
 }
 
-/* Brings the 128 bytes around `from` from memory into the second-level cache: to be loaded later. */
+/* Brings the 128 bytes around `from` into the second-level cache: they will be loaded soon. */
 static __device__ __forceinline__ void low_rank_prefetch(const cuda_half *from)
 {
 #if defined(__CUDA_ARCH__)

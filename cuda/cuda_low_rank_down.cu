@@ -2,7 +2,7 @@
  *
  * cuda/cuda_low_rank_down.cu - the low-rank products of the time mix, from C to Q channels.
  *
- * Computes  hidden[g][N][Q] = act_g(plane[mix of g][N][C] down[g][Q][C]^T), all groups in one launch.
+ * Computes  hidden[g][N][Q] = act_g(plane[mix of g][N][C] down[g][Q][C]^T), all groups at once.
  * Bytes     weights 2 C sum(Q): 7.2B (Q 128 128 480 96) 6.8 MB = 1.6 us at 4.3 TB/s; 8 C + 2 sum(Q)
  *           in and out per row.
  * Flops     2 C sum(Q) per row: 4096 rows 28 G.
@@ -28,7 +28,8 @@ enum {
     FEW_STEPS_MAX = 16, /* Of 32 k per warp: C up to 8192. */
     FEW_COLUMNS = 8,    /* Outputs of a block. */
     FEW_TILE = 16,      /* Rows at a time. */
-    PARTS_MAX = 8,      /* Of k. */
+    PARTS_OF_NARROW = 8, /* At most, of k. */
+    PARTS_OF_WIDE = 4,   /* With more the join takes longer than they save. */
     PART_K_MIN = 256,
     PART_BLOCKS = 2,    /* At most, per multiprocessor, when k is in parts. */
     TILE_BYTES_MAX = 128 * 128 * 4, /* Of the tiles that have parts. */
@@ -170,7 +171,7 @@ static __device__ __forceinline__ bool leave(const struct down &p,
                                              const struct cuda_tile_sums<T> &sums, uint32_t tile,
                                              uint32_t row_count, float4 *tile_sums)
 {
-    __shared__ uint32_t is_last;
+    int is_last = 0;
     float4 *to = tile_sums + (size_t)blockIdx.z * T::M * T::N * T::THREADS + threadIdx.x;
 #pragma unroll
     for (uint32_t i = 0; i < T::M * T::N; i++) {
@@ -183,24 +184,23 @@ static __device__ __forceinline__ bool leave(const struct down &p,
         __threadfence(); /* What the block wrote before the barrier comes before the arrival. */
         const uint32_t before = atomicAdd(&p.arrived[tile], 1u);
         __threadfence();
-        is_last = before + 1 == p.parts ? 1 : 0;
         if (before + 1 == p.parts) {
+            is_last = 1;
             p.arrived[tile] = 0; /* For the next launch. */
         }
     }
-    __syncthreads();
-    return is_last != 0;
+    return __syncthreads_or(is_last) != 0;
 }
 
 /* All parts of quad i, in order. */
-template <class T>
+template <class T, uint32_t PARTS>
 static __device__ __forceinline__ float4 join_quad(const struct down &p, const float4 *tile_sums,
                                                    uint32_t i)
 {
     const float4 *from = tile_sums + i * T::THREADS + threadIdx.x;
-    float4 part[PARTS_MAX];
+    float4 part[PARTS];
 #pragma unroll
-    for (uint32_t n = 0; n < PARTS_MAX; n++) {
+    for (uint32_t n = 0; n < PARTS; n++) {
         part[n] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
         if (n < p.parts) {
             part[n] = __ldcg(from + (size_t)n * T::M * T::N * T::THREADS);
@@ -208,7 +208,7 @@ static __device__ __forceinline__ float4 join_quad(const struct down &p, const f
     }
     float4 sum = part[0];
 #pragma unroll
-    for (uint32_t n = 1; n < PARTS_MAX; n++) {
+    for (uint32_t n = 1; n < PARTS; n++) {
         sum = make_float4(sum.x + part[n].x, sum.y + part[n].y, sum.z + part[n].z,
                           sum.w + part[n].w);
     }
@@ -216,7 +216,7 @@ static __device__ __forceinline__ float4 join_quad(const struct down &p, const f
 }
 
 /* Two quads at a time: rows 8 apart, whose loads go out together. */
-template <class T>
+template <class T, uint32_t PARTS>
 static __device__ __forceinline__ void join(const struct down &p, const struct group &group,
                                             uint32_t first_column, uint32_t row_count,
                                             const float4 *tile_sums)
@@ -224,8 +224,8 @@ static __device__ __forceinline__ void join(const struct down &p, const struct g
 #pragma unroll 1
     for (uint32_t i = 0; i < T::M * T::N; i += 2) {
         /* A row beyond row_count was not left: numbers of an earlier launch, not stored below. */
-        const float4 low = join_quad<T>(p, tile_sums, i);
-        const float4 high = join_quad<T>(p, tile_sums, i + 1);
+        const float4 low = join_quad<T, PARTS>(p, tile_sums, i);
+        const float4 high = join_quad<T, PARTS>(p, tile_sums, i + 1);
         if (row_of_quad<T>(i) < row_count) {
             store_quad<T>(group, i, first_column, low);
         }
@@ -235,8 +235,8 @@ static __device__ __forceinline__ void join(const struct down &p, const struct g
     }
 }
 
-/* Block (x, y, z): tile x of all groups' columns, tile y of rows, part z of k. */
-template <class T>
+/* Block (x, y, z): tile x of all groups' columns, tile y of rows, part z of k; PARTS at most. */
+template <class T, uint32_t PARTS>
 __global__ void __launch_bounds__(T::THREADS, T::BLOCKS) down_tile_kernel(struct down p)
 {
     cuda_dependency_trigger();
@@ -267,12 +267,12 @@ __global__ void __launch_bounds__(T::THREADS, T::BLOCKS) down_tile_kernel(struct
     cuda_tile_begin_a<T>(&feed, shared);
     struct cuda_tile_sums<T> sums;
     cuda_tile_run<T>(&feed, shared, &sums);
-    if (p.parts > 1) {
+    if (PARTS > 1 && p.parts > 1) {
         const uint32_t tile = blockIdx.y * gridDim.x + blockIdx.x;
         const size_t part_quads = (size_t)T::M * T::N * T::THREADS;
         float4 *tile_sums = p.sums + tile * p.parts * part_quads;
         if (leave<T>(p, sums, tile, row_count, tile_sums)) {
-            join<T>(p, group, first_column, row_count, tile_sums);
+            join<T, PARTS>(p, group, first_column, row_count, tile_sums);
         }
         return;
     }
@@ -355,18 +355,17 @@ static uint32_t tiles_of(const struct cuda_launch *launch, const struct down *p)
     return tiles_across(p, T::COLUMNS) * low_rank_blocks(launch->row_capacity, T::ROWS);
 }
 
-template <class T>
-static cudaError_t launch_tiles(const struct cuda_launch *launch, const struct down *p,
-                                uint32_t parts_max)
+template <class T, uint32_t PARTS>
+static cudaError_t launch_tiles(const struct cuda_launch *launch, const struct down *p)
 {
     struct down own = *p;
     const uint32_t parts = p->arrived == NULL
                                ? 1
-                               : parts_for(launch, p->C, tiles_of<T>(launch, p), parts_max);
+                               : parts_for(launch, p->C, tiles_of<T>(launch, p), PARTS);
     own.part_k = low_rank_blocks(low_rank_blocks(p->C, parts), CUDA_TILE_K) * CUDA_TILE_K;
     own.parts = low_rank_blocks(p->C, own.part_k);
     const cudaError_t status =
-        cudaFuncSetAttribute((const void *)down_tile_kernel<T>,
+        cudaFuncSetAttribute((const void *)down_tile_kernel<T, PARTS>,
                              cudaFuncAttributeMaxDynamicSharedMemorySize, (int)T::SHARED);
     if (status != cudaSuccess) {
         return status;
@@ -376,14 +375,13 @@ static cudaError_t launch_tiles(const struct cuda_launch *launch, const struct d
     cudaLaunchAttribute attributes[CUDA_LAUNCH_ATTRIBUTES];
     const cudaLaunchConfig_t config =
         cuda_launch_config(launch, grid, dim3(T::THREADS), T::SHARED, attributes);
-    return cudaLaunchKernelEx(&config, down_tile_kernel<T>, own);
+    return cudaLaunchKernelEx(&config, down_tile_kernel<T, PARTS>, own);
 }
 
 cudaError_t cuda_low_rank_down(const struct cuda_launch *launch, struct cuda_step step,
                                const struct cuda_shape *shape, const struct cuda_layer *layer,
                                const struct cuda_activations *act)
 {
-    enum { PARTS_OF_WIDE = 4 }; /* More of them, and the join would take longer than is saved. */
     if (!low_rank_is_possible(shape)) {
         return cudaErrorInvalidValue;
     }
@@ -400,11 +398,11 @@ cudaError_t cuda_low_rank_down(const struct cuda_launch *launch, struct cuda_ste
     }
     if (tiles_of<cuda_tile_256x128>(launch, &p) * 4 >= launch->multiprocessors * 3
         && cuda_tile_fits(cuda_tile_256x128::SHARED)) {
-        return launch_tiles<cuda_tile_256x128>(launch, &p, 1);
+        return launch_tiles<cuda_tile_256x128, 1>(launch, &p);
     }
     if (tiles_of<cuda_tile_128x128>(launch, &p) * PARTS_OF_WIDE * 2 >= launch->multiprocessors
         && cuda_tile_fits(cuda_tile_128x128::SHARED)) {
-        return launch_tiles<cuda_tile_128x128>(launch, &p, PARTS_OF_WIDE);
+        return launch_tiles<cuda_tile_128x128, PARTS_OF_WIDE>(launch, &p);
     }
-    return launch_tiles<cuda_tile_64x64>(launch, &p, PARTS_MAX);
+    return launch_tiles<cuda_tile_64x64, PARTS_OF_NARROW>(launch, &p);
 }

@@ -8,10 +8,10 @@
  * Bytes     weights 2 C sum(Q): 7.2B (Q 128 128 480 96) 6.8 MB = 1.6 us at 4.3 TB/s; per row
  *           2 sum(Q) + 18 C in and out: 4096 rows 310 MB, 72 us.
  * Flops     2 C sum(Q) per row: 4096 rows 28 G.
- * Floor     weights up to some 50 rows, then outputs. Tiles of 128 x 128 read 436 MB at 4096 rows
+ * Floor     weights up to some 50 rows, then outputs. At 4096 rows tiles of 128 x 128 read 436 MB
  *           from the second-level cache, some 85 us at 5.2 TB/s.
  * Grid      few rows (up to FEW_ROWS): a warp per 8 channels with all its k in registers before the
- *           wait; the rows come once for 4 warps. More: tiles (cuda_tile.cuh); a block walks several
+ *           wait; the rows come once for 4 warps. More: tiles (cuda_tile.cuh); a block walks over
  *           tiles of rows, so that the next one is on its way while this one is finished. k is so
  *           short that nothing else hides the first stage. The gate goes first: its k is longest.
  * Numerics  f16 in, f32 sums, v f16, the rest f32. Every variant adds k from low to high, 32 at a
@@ -90,8 +90,8 @@ static __device__ __forceinline__ float4 curves(float4 sum, float4 bias, uint32_
 
 /* ---- Few rows ---------------------------------------------------------------------------- */
 
-/* Rows lie in chunks of 32 k, [FEW_ROWS][64 bytes], odd chunks with rows in pairs exchanged: 8 lanes
- * use all banks, writing a row or reading two. */
+/* Rows lie in chunks of 32 k, [FEW_ROWS][64 bytes], odd chunks with rows in pairs exchanged: 8
+ * lanes use all banks, writing a row or reading two. */
 static __device__ __forceinline__ uint32_t few_place(uint32_t chunk, uint32_t row, uint32_t piece)
 {
     return (chunk * FEW_ROWS + (row ^ (chunk & 1))) * 4 + piece;

@@ -11,8 +11,8 @@
 enum { CUDA_TILE_K = 64 }; /* k of a stage. */
 
 /* How a block is cut: DOWN x ACROSS warps of 16 M x 8 N outputs each, all of them with every k.
- * A stage is two halves of 32 k, each [ROWS of a, then COLUMNS rows of b][64 bytes], so that 8 lanes
- * read 128 neighbouring bytes. N is even. */
+ * A stage is two halves of 32 k, each [ROWS of a, then COLUMNS rows of b][64 bytes], so that 8
+ * lanes read 128 neighbouring bytes. N is even. */
 template <uint32_t DOWN, uint32_t ACROSS, uint32_t M_TILES, uint32_t N_TILES, uint32_t DEPTH,
           uint32_t RESIDENT>
 struct cuda_tile {
@@ -94,7 +94,10 @@ static __device__ __forceinline__ void cuda_tile_copy(const struct cuda_tile_fee
     const uint32_t row = half * T::HALF_ROWS + OPERAND * T::ROWS + (threadIdx.x / 8 ^ half);
     uint4 *to = shared + feed.slot * T::PIECES + row * 4 + piece % 4;
     const cuda_half *from = feed.left.from[OPERAND] + feed.k;
-    const bool exists = feed.left.tiles != 0 && feed.k + piece * 8 < feed.left.end_k;
+    const bool exists = feed.k + piece * 8 < feed.left.end_k;
+    if (feed.left.tiles == 0) {
+        return;
+    }
 #pragma unroll
     for (uint32_t n = 0; n < COUNT; n++) {
         cuda_copy_16(to + n * STEP * 4, from + n * STEP * feed.left.K,

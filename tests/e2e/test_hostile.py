@@ -594,7 +594,8 @@ def test_29_client_that_never_reads_is_bounded_then_cut(start_server):
         assert wait_until(lambda: own.slots_used() == 1, 5) is not None
         seconds = own.wait_slots_free(15)
         assert seconds is not None and 1 < seconds
-        assert own.metrics()["skein_generated_tokens_total"] - before < 400
+        # What the ring and the sockets' buffers hold; endless would be thousands a second.
+        assert own.metrics()["skein_generated_tokens_total"] - before < 1000
         assert wait_until(lambda: own.open_sockets() <= sockets, 5) is not None
 
 
