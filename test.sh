@@ -158,8 +158,8 @@ if [ "$(cat /proc/sys/vm/mmap_rnd_bits 2>/dev/null || echo 0)" -gt 28 ]; then
 fi
 
 sanitized=(-Dbuildtype=debugoptimized -Db_lundef=false)
-# A build with sanitizers gets more time, and not what only takes longer there: the whole CUDA backend
-# on the emulator (suite emulated) runs in the gcc build, its kernels one by one also here.
+# A build with sanitizers gets more time, and not what only takes longer there. The whole CUDA
+# backend on the emulator (suite emulated) runs in the gcc build, its kernels one by one also here.
 sanitized_units=(--timeout-multiplier 4 --no-suite gosling --no-suite float64
     --no-suite emulated)
 long_only=(-m 'not long')

@@ -45,8 +45,8 @@ static bool write_head(char *head, size_t capacity)
         return false;
     }
     snprintf(head, capacity,
-             "skein matrix products %d, %.100s, %d multiprocessors, driver %d, cublasLt %zu\n", FORMAT,
-             properties.name, properties.multiProcessorCount, driver,
+             "skein matrix products %d, %.100s, %d multiprocessors, driver %d, cublasLt %zu\n",
+             FORMAT, properties.name, properties.multiProcessorCount, driver,
              cublasLtGetVersion());
     return true;
 }
