@@ -237,7 +237,7 @@ static enum error_code read_rank(const struct model_file *file, uint32_t layer, 
 {
     char key[KEY_BYTES_MAX];
     snprintf(key, sizeof(key), "blocks.%u.att.%s", layer, name);
-    const struct tensor *tensor;
+    const struct tensor *tensor = NULL;
     const enum error_code code =
         find_matrix(file, key, CHANNELS_MAX, CHANNELS_MAX, &tensor, error);
     if (code == ERROR_NONE) {

@@ -242,7 +242,7 @@ enum error_code regex_nfa_build(struct grammar_build *build, const struct regex_
     *nfa_out = (struct regex_nfa){.absorbing = GRAMMAR_NONE};
     struct builder builder = {.build = build, .tree = tree, .nfa = nfa_out};
     const bool search = match == REGEX_MATCH_SEARCH;
-    uint32_t at;
+    uint32_t at = 0;
     enum error_code code =
         add_node(&builder, (struct regex_nfa_node){.kind = REGEX_NFA_MATCH}, &at);
     if (code == ERROR_NONE && search) {
