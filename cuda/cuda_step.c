@@ -1,52 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cuda/cuda_step.c - writes a step's description, launches it, reads its results.
+ * cuda/cuda_step.c - launches steps, as graphs or kernel by kernel, and reads their results.
  *
- * A row of logits serves one wish: a row that is drawn from and scored is listed twice. Where more
- * rows are wanted than there is room for logits, the head runs in turns. Thread: the engine's. */
+ * What the device is told of a step is cuda_description.c's. Thread: the engine's. */
 #include "cuda/cuda_step.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda/cuda_description.h"
 #include "cuda/cuda_error.h"
 
-enum {
-    GRAPHS_MAX = 64, /* Numbers of rows that have a graph. */
-    ALIGNMENT = 16,  /* Of each array of a description. */
-};
-
-/* The arrays of a description, by offset into its block. They depend on the step's size only, so
- * that a graph finds them. */
-struct layout {
-    size_t headers;   /* [turn_count] One for each turn of the head. */
-    size_t items;     /* [items] */
-    size_t row_item;  /* [rows] */
-    size_t row_token; /* [rows] */
-    size_t logit_row; /* [wanted] */
-    size_t wanted;    /* [wanted] */
-    size_t bytes;
-};
-
-/* An item as the caller gave it; its tokens and targets are not there any more after the submit. */
-struct submitted {
-    struct backend_item item;
-    uint32_t index; /* In the description. */
-    uint32_t first_row;
-};
+enum { GRAPHS_MAX = 64 }; /* Numbers of rows that have a graph. */
 
 /* A step between submit and collect. */
 struct buffer {
-    char *host;                   /* Pinned: the description. */
-    char *device;                 /* Its copy. */
+    struct cuda_description description;
+    char *device;                 /* Copy of its block. */
     struct cuda_sampled *results; /* Pinned, [wanted_max]: written by the device. */
     struct sampled *scores;       /* [wanted_max] The scores among them, side by side. */
-    float **logits_out;           /* [wanted_max] Where raw logits are wanted; else NULL. */
     cudaEvent_t done;
     cudaGraphExec_t graphs[GRAPHS_MAX]; /* By index of struct cuda_steps.graph_rows. */
-    struct submitted *items;      /* [item_count_max] In the caller's order. */
-    uint32_t item_count;
-    uint32_t wanted_count;
 };
 
 struct cuda_steps {
@@ -60,163 +34,6 @@ struct cuda_steps {
     void *memory;              /* Device. */
 };
 
-/* What a step comes to, counted before anything is written. */
-struct tally {
-    struct cuda_step_size size;
-    uint32_t row_count;
-    uint32_t wanted_count;
-    uint32_t turn_count;
-    bool wants_scores;
-    bool wants_logits; /* Raw ones, for the caller. */
-};
-
-/* ---- Description ------------------------------------------------------------------------- */
-
-static size_t place(size_t *used, size_t bytes)
-{
-    const size_t offset = *used;
-    *used += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    return offset;
-}
-
-static struct layout layout_of(uint32_t rows, uint32_t items, uint32_t wanted, uint32_t turns)
-{
-    struct layout layout = {0};
-    size_t used = 0;
-    layout.headers = place(&used, turns * sizeof(struct cuda_step_header));
-    layout.items = place(&used, items * sizeof(struct cuda_item));
-    layout.row_item = place(&used, rows * sizeof(uint32_t));
-    layout.row_token = place(&used, rows * sizeof(int32_t));
-    layout.logit_row = place(&used, wanted * sizeof(uint32_t));
-    layout.wanted = place(&used, wanted * sizeof(struct cuda_wanted));
-    layout.bytes = used;
-    return layout;
-}
-
-/* Rows of logits that an item asks for. */
-static uint32_t wishes_of(const struct backend_item *item)
-{
-    const bool is_drawn = (item->want & BACKEND_WANT_SAMPLE) != 0 || item->logits_out != NULL;
-    const bool is_scored = (item->want & BACKEND_WANT_SCORE) != 0;
-    return (is_scored ? item->target_count : 0) + (is_drawn ? 1 : 0);
-}
-
-static struct tally count(const struct cuda_steps *steps, const struct backend_item *items,
-                          uint32_t item_count)
-{
-    struct tally tally = {0};
-    for (uint32_t index = 0; index < item_count; index++) {
-        const struct backend_item *item = &items[index];
-        tally.row_count += item->token_count;
-        tally.wanted_count += wishes_of(item);
-        tally.size.has_decode = tally.size.has_decode || item->token_count == 1;
-        tally.size.scan_items += item->token_count > 1 ? 1 : 0;
-        tally.wants_scores = tally.wants_scores || (item->want & BACKEND_WANT_SCORE) != 0;
-        tally.wants_logits = tally.wants_logits || item->logits_out != NULL;
-    }
-    const uint32_t logit_max = steps->options.logit_count_max;
-    const uint32_t in_a_turn = tally.wanted_count < logit_max ? tally.wanted_count : logit_max;
-    const bool is_decode = tally.size.scan_items == 0;
-    tally.turn_count = in_a_turn == 0 ? 1 : (tally.wanted_count + logit_max - 1) / logit_max;
-    tally.size.rows = cuda_forward_rows(tally.row_count, is_decode);
-    tally.size.items = is_decode ? tally.size.rows : item_count;
-    tally.size.logit_rows =
-        in_a_turn == 0 ? 0
-        : is_decode && in_a_turn <= tally.size.rows ? tally.size.rows
-                                                    : cuda_forward_rows(in_a_turn, false);
-    return tally;
-}
-
-/* Appends a row of logits to the description. */
-static void want(const struct layout *layout, struct buffer *buffer, uint32_t row,
-                 const struct cuda_wanted *wanted, float *logits_out)
-{
-    buffer->logits_out[buffer->wanted_count] = logits_out;
-    ((uint32_t *)(void *)(buffer->host + layout->logit_row))[buffer->wanted_count] = row;
-    ((struct cuda_wanted *)(void *)(buffer->host + layout->wanted))[buffer->wanted_count] =
-        *wanted;
-    buffer->wanted_count++;
-}
-
-static void write_wishes(const struct layout *layout, struct buffer *buffer,
-                         const struct submitted *submitted)
-{
-    const struct backend_item *item = &submitted->item;
-    const uint32_t first_row = submitted->first_row;
-    struct cuda_wanted wanted = {.item = submitted->index, .flags = CUDA_WANT_SCORE};
-    const uint32_t scored = (item->want & BACKEND_WANT_SCORE) != 0 ? item->target_count : 0;
-    for (uint32_t index = 0; index < scored; index++) {
-        wanted.target = item->targets[index];
-        want(layout, buffer, first_row + index, &wanted, NULL);
-    }
-    if (wishes_of(item) > scored) {
-        wanted.target = 0;
-        wanted.flags = (item->want & BACKEND_WANT_SAMPLE) != 0 ? CUDA_WANT_DRAW : 0;
-        want(layout, buffer, first_row + item->token_count - 1, &wanted, item->logits_out);
-    }
-}
-
-static void write_headers(const struct cuda_steps *steps, const struct tally *tally,
-                          uint32_t item_count, struct cuda_step_header *headers)
-{
-    uint32_t left = tally->wanted_count;
-    for (uint32_t turn = 0; turn < tally->turn_count; turn++) {
-        const uint32_t max = steps->options.logit_count_max;
-        headers[turn] = (struct cuda_step_header){
-            .row_count = tally->row_count,
-            .item_count = item_count,
-            .logit_count = left < max ? left : max,
-            .scan_first = item_count - tally->size.scan_items,
-        };
-        left -= headers[turn].logit_count;
-    }
-}
-
-/* Writes an item and its rows behind those before it. */
-static void write_item(const struct layout *layout, struct buffer *buffer,
-                       const struct backend_item *item, uint32_t index, uint32_t first_row)
-{
-    uint32_t *row_item = (void *)(buffer->host + layout->row_item);
-    int32_t *row_token = (void *)(buffer->host + layout->row_token);
-    ((struct cuda_item *)(void *)(buffer->host + layout->items))[index] = (struct cuda_item){
-        .slot = item->slot,
-        .source_slot = item->source_slot,
-        .first_row = first_row,
-        .row_count = item->token_count,
-        .tokens_given = item->tokens != NULL ? 1 : 0,
-    };
-    for (uint32_t token = 0; token < item->token_count; token++) {
-        row_item[first_row + token] = index;
-        row_token[first_row + token] = item->tokens != NULL ? item->tokens[token] : 0;
-    }
-}
-
-/* On the device items of one row stand before all others; wishes keep the caller's order. */
-static void write_description(const struct cuda_steps *steps, const struct tally *tally,
-                              const struct layout *layout, struct buffer *buffer,
-                              const struct backend_item *items, uint32_t item_count)
-{
-    uint32_t written = 0;
-    uint32_t row = 0;
-    write_headers(steps, tally, item_count, (void *)(buffer->host + layout->headers));
-    for (uint32_t pass = 0; pass < 2; pass++) {
-        for (uint32_t index = 0; index < item_count; index++) {
-            const struct backend_item *item = &items[index];
-            if ((item->token_count == 1) == (pass == 0)) {
-                write_item(layout, buffer, item, written, row);
-                buffer->items[index] = (struct submitted){*item, written, row};
-                written++;
-                row += item->token_count;
-            }
-        }
-    }
-    buffer->item_count = item_count;
-    buffer->wanted_count = 0;
-    for (uint32_t index = 0; index < item_count; index++) {
-        write_wishes(layout, buffer, &buffer->items[index]);
-    }
-}
-
 /* ---- Launches ---------------------------------------------------------------------------- */
 
 struct cuda_step cuda_steps_view(const struct cuda_steps *steps)
@@ -227,7 +44,7 @@ struct cuda_step cuda_steps_view(const struct cuda_steps *steps)
 
 /* The step as kernels see it in one turn of the head. */
 static struct cuda_step view_of(const struct cuda_steps *steps, const struct buffer *buffer,
-                                const struct layout *layout, uint32_t turn)
+                                const struct cuda_layout *layout, uint32_t turn)
 {
     struct cuda_step step = cuda_steps_view(steps);
     const uint32_t first = turn * steps->options.logit_count_max;
@@ -247,13 +64,13 @@ static enum error_code copy_logits(const struct cuda_steps *steps, const struct 
 {
     const size_t row_bytes = steps->options.V * sizeof(float);
     const uint32_t first = turn * steps->options.logit_count_max;
-    const uint32_t left = buffer->wanted_count - first;
+    const uint32_t left = buffer->description.wanted_count - first;
     const uint32_t end = first + (left < steps->options.logit_count_max
                                       ? left
                                       : steps->options.logit_count_max);
     enum error_code code = ERROR_NONE;
     for (uint32_t index = first; code == ERROR_NONE && index < end; index++) {
-        float *to = buffer->logits_out[index];
+        float *to = buffer->description.logits_out[index];
         if (to == NULL) {
             continue;
         }
@@ -268,7 +85,7 @@ static enum error_code copy_logits(const struct cuda_steps *steps, const struct 
 
 /* One turn of the head, and what is asked of its logits. */
 static enum error_code run_turn(const struct cuda_steps *steps, const struct buffer *buffer,
-                                const struct layout *layout, const struct tally *tally,
+                                const struct cuda_layout *layout, const struct cuda_tally *tally,
                                 uint32_t turn, struct error *error)
 {
     const struct cuda_steps_options *options = &steps->options;
@@ -304,13 +121,13 @@ static enum error_code run_turn(const struct cuda_steps *steps, const struct buf
 
 /* Everything of a step, from its description to its results. */
 static enum error_code launch(const struct cuda_steps *steps, const struct buffer *buffer,
-                              const struct tally *tally, const struct layout *layout,
+                              const struct cuda_tally *tally, const struct cuda_layout *layout,
                               bool notes_prompts, struct error *error)
 {
     const struct cuda_steps_options *options = &steps->options;
     const struct cuda_step step = view_of(steps, buffer, layout, 0);
     enum error_code code =
-        CUDA_TRY(cudaMemcpyAsync(buffer->device, buffer->host, layout->bytes,
+        CUDA_TRY(cudaMemcpyAsync(buffer->device, buffer->description.host, layout->bytes,
                                  cudaMemcpyHostToDevice, options->stream),
                  error);
     if (code == ERROR_NONE) {
@@ -329,7 +146,7 @@ static enum error_code launch(const struct cuda_steps *steps, const struct buffe
 /* ---- Graphs ------------------------------------------------------------------------------ */
 
 /* Whether the step is one that comes again and again: decode rows that are all drawn from. */
-static bool may_be_graph(const struct cuda_steps *steps, const struct tally *tally,
+static bool may_be_graph(const struct cuda_steps *steps, const struct cuda_tally *tally,
                          bool notes_prompts)
 {
     return cuda_profile_mode(steps->options.profile) != CUDA_PROFILE_KERNELS &&
@@ -355,7 +172,7 @@ static cudaGraphExec_t find_graph(struct cuda_steps *steps, const struct buffer 
 }
 
 static enum error_code capture(const struct cuda_steps *steps, const struct buffer *buffer,
-                               const struct tally *tally, const struct layout *layout,
+                               const struct cuda_tally *tally, const struct cuda_layout *layout,
                                cudaGraphExec_t *graph_out, struct error *error)
 {
     const cudaStream_t stream = steps->options.stream;
@@ -382,8 +199,8 @@ static enum error_code capture(const struct cuda_steps *steps, const struct buff
 }
 
 static enum error_code launch_graph(struct cuda_steps *steps, struct buffer *buffer,
-                                    const struct tally *tally, const struct layout *layout,
-                                    struct error *error)
+                                    const struct cuda_tally *tally,
+                                    const struct cuda_layout *layout, struct error *error)
 {
     uint32_t index = 0;
     cudaGraphExec_t graph = find_graph(steps, buffer, tally->size.rows, &index);
@@ -412,14 +229,11 @@ enum error_code cuda_steps_submit(struct cuda_steps *steps, const struct backend
                                   uint32_t item_count, bool notes_prompts, struct error *error)
 {
     struct buffer *buffer = &steps->buffers[steps->submitted % CUDA_STEPS_IN_FLIGHT];
-    const struct tally tally = count(steps, items, item_count);
-    /* As many wishes as rows where it can be: then steps of a size have one layout. */
-    const uint32_t wanted = tally.wanted_count > tally.size.rows ? tally.wanted_count
-                                                                 : tally.size.rows;
-    const struct layout layout =
-        layout_of(tally.size.rows, tally.size.items, wanted, tally.turn_count);
+    const uint32_t logit_max = steps->options.logit_count_max;
+    const struct cuda_tally tally = cuda_tally_of(items, item_count, logit_max);
+    const struct cuda_layout layout = cuda_layout_of(&tally);
     ASSERT_COMPARE(tally.wanted_count, <=, steps->wanted_max);
-    write_description(steps, &tally, &layout, buffer, items, item_count);
+    cuda_description_write(&buffer->description, &tally, &layout, logit_max, items, item_count);
     enum error_code code = cuda_forward_prepare(steps->options.forward, &tally.size, error);
     cuda_profile_step_begin(steps->options.profile, steps->options.stream);
     if (code == ERROR_NONE) {
@@ -455,11 +269,11 @@ enum error_code cuda_steps_collect(struct cuda_steps *steps, struct backend_resu
     }
     uint32_t at = 0;
     *advanced_rows_out = 0;
-    for (uint32_t index = 0; index < buffer->item_count; index++) {
-        const struct backend_item *item = &buffer->items[index].item;
+    for (uint32_t index = 0; index < buffer->description.item_count; index++) {
+        const struct backend_item *item = &buffer->description.items[index].item;
         struct backend_result *result = &results_out[index];
         *result = (struct backend_result){.slot = item->slot, .scores = buffer->scores + at};
-        const uint32_t end = at + wishes_of(item);
+        const uint32_t end = at + cuda_wishes_of(item);
         const uint32_t scored = (item->want & BACKEND_WANT_SCORE) != 0 ? item->target_count : 0;
         for (uint32_t score = 0; score < scored; score++, at++) {
             buffer->scores[at] = buffer->results[at].sampled;
@@ -475,45 +289,34 @@ enum error_code cuda_steps_collect(struct cuda_steps *steps, struct backend_resu
         const bool had_ended = item->tokens == NULL && is_drawn && !result->sampled_valid;
         *advanced_rows_out += had_ended ? 0 : item->token_count;
     }
-    *result_count_out = buffer->item_count;
+    *result_count_out = buffer->description.item_count;
     return ERROR_NONE;
 }
 
 /* ---- Memory ------------------------------------------------------------------------------ */
 
-static uint32_t wanted_max_of(uint32_t row_count_max, uint32_t item_count_max)
-{
-    return row_count_max + item_count_max; /* Every row scored, every item drawn. */
-}
-
-/* The largest description, with the step's sizes rounded up. */
-static size_t description_bytes(uint32_t row_count_max, uint32_t item_count_max)
-{
-    const uint32_t rows = cuda_forward_rows(row_count_max, false);
-    const uint32_t wanted = wanted_max_of(rows, item_count_max);
-    return layout_of(rows, rows, wanted, wanted).bytes;
-}
-
 size_t cuda_steps_bytes(uint32_t row_count_max, uint32_t item_count_max)
 {
     const size_t place_bytes =
         cuda_forward_rows(row_count_max, false) * sizeof(struct cuda_place);
-    return CUDA_STEPS_IN_FLIGHT * description_bytes(row_count_max, item_count_max) + place_bytes;
+    const size_t description_bytes = cuda_description_bytes(row_count_max, item_count_max);
+    return CUDA_STEPS_IN_FLIGHT * description_bytes + place_bytes;
 }
 
 static enum error_code create_buffer(struct cuda_steps *steps, struct buffer *buffer,
                                      char *device, size_t bytes, struct error *error)
 {
+    struct cuda_description *description = &buffer->description;
     buffer->device = device;
     buffer->scores = calloc(steps->wanted_max, sizeof *buffer->scores);
-    buffer->logits_out = calloc(steps->wanted_max, sizeof *buffer->logits_out);
-    buffer->items = calloc(steps->options.item_count_max, sizeof *buffer->items);
-    if (buffer->scores == NULL || buffer->logits_out == NULL || buffer->items == NULL) {
+    description->logits_out = calloc(steps->wanted_max, sizeof *description->logits_out);
+    description->items = calloc(steps->options.item_count_max, sizeof *description->items);
+    if (buffer->scores == NULL || description->logits_out == NULL || description->items == NULL) {
         return error_set(error, ERROR_OUT_OF_MEMORY, "cuda: no memory");
     }
-    enum error_code code = CUDA_TRY(cudaMallocHost((void **)&buffer->host, bytes), error);
+    enum error_code code = CUDA_TRY(cudaMallocHost((void **)&description->host, bytes), error);
     if (code == ERROR_NONE) {
-        memset(buffer->host, 0, bytes);
+        memset(description->host, 0, bytes);
         code = CUDA_TRY(cudaMallocHost((void **)&buffer->results,
                                        steps->wanted_max * sizeof *buffer->results),
                         error);
@@ -534,9 +337,9 @@ enum error_code cuda_steps_create(const struct cuda_steps_options *options,
     }
     const uint32_t rows = options->row_count_max;
     const uint32_t items = options->item_count_max;
-    const size_t bytes = description_bytes(rows, items);
+    const size_t bytes = cuda_description_bytes(rows, items);
     steps->options = *options;
-    steps->wanted_max = wanted_max_of(rows, items);
+    steps->wanted_max = cuda_wanted_max(rows, items);
     enum error_code code =
         CUDA_TRY(cudaMalloc(&steps->memory, cuda_steps_bytes(rows, items)), error);
     for (size_t index = 0; code == ERROR_NONE && index < CUDA_STEPS_IN_FLIGHT; index++) {
@@ -563,9 +366,9 @@ static void destroy_buffer(struct buffer *buffer)
         cudaEventDestroy(buffer->done);
     }
     cudaFreeHost(buffer->results);
-    cudaFreeHost(buffer->host);
-    free(buffer->items);
-    free(buffer->logits_out);
+    cudaFreeHost(buffer->description.host);
+    free(buffer->description.items);
+    free(buffer->description.logits_out);
     free(buffer->scores);
 }
 
