@@ -161,14 +161,15 @@ sanitized=(-Dbuildtype=debugoptimized -Db_lundef=false)
 # A build with sanitizers gets more time, and not what only takes longer there. The whole CUDA
 # backend on the emulator (suite emulated) runs in the gcc build, its kernels one by one also here.
 sanitized_units=(--timeout-multiplier 4 --no-suite gosling --no-suite float64
-    --no-suite emulated)
+    --no-suite emulated --no-suite long)
 long_only=(-m 'not long')
+short_units=(--no-suite long)
 # The clients of test_clients.py have a venv of their own.
-[ -z "$long" ] || long_only=(--ignore=tests/e2e/test_clients.py)
+[ -z "$long" ] || long_only=(--ignore=tests/e2e/test_clients.py) short_units=()
 
 if CC=gcc build_tree gcc --werror; then
     # Only here: jsonschema judges half a million texts.
-    SKEIN_TEST_PYTHON=$PWD/.venv-test/bin/python run_units gcc
+    SKEIN_TEST_PYTHON=$PWD/.venv-test/bin/python run_units gcc "${short_units[@]}"
     run_e2e gcc "${long_only[@]}"
     run_step load python3 tests/e2e/load.py --binary build-test/gcc/skein
 fi
@@ -176,7 +177,7 @@ if [ -f tests/conformance/mutations.py ]; then
     run_step mutations python3 tests/conformance/mutations.py
 fi
 if CC=clang build_tree clang --werror; then
-    run_units clang --no-suite emulated
+    run_units clang --no-suite emulated --no-suite long
 fi
 if CC=gcc build_tree asan "${sanitized[@]}" -Db_sanitize=address,undefined; then
     CK_TIMEOUT_MULTIPLIER=10 run_units asan "${sanitized_units[@]}"
