@@ -35,7 +35,6 @@ struct cuda_gemms {
     void *workspace; /* Device. */
     struct plan plans[PLANS_MAX];
     uint32_t plan_count;
-    uint32_t timed_count;
     struct cuda_gemm_cache *cache; /* NULL: none. */
 };
 
@@ -246,7 +245,6 @@ static enum error_code choose(struct cuda_gemms *gemms, struct plan *plan,
         }
     }
     if (code == ERROR_NONE) {
-        gemms->timed_count++;
         log_event(LOG_DEBUG, "cuda", "matrix product timed", LOG_I("m", plan->m),
                   LOG_I("n", plan->gemm.n), LOG_I("k", plan->gemm.k),
                   LOG_I("batch", plan->gemm.batch), LOG_I("candidates", (uint64_t)count),
@@ -333,11 +331,6 @@ enum error_code cuda_gemm_run(struct cuda_gemms *gemms, const struct cuda_gemm *
     const struct plan *plan = find_plan(gemms, gemm, m);
     ASSERT(plan != NULL);
     return run_plan(gemms, plan, &plan->algorithm, weights, x, y, stream, error);
-}
-
-uint32_t cuda_gemms_timed(const struct cuda_gemms *gemms)
-{
-    return gemms->timed_count;
 }
 
 /* ---- Opening and closing ----------------------------------------------------------------- */

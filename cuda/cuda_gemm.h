@@ -45,6 +45,3 @@ WARN_UNUSED enum error_code cuda_gemm_run(struct cuda_gemms *gemms, const struct
                                           uint32_t m, const cuda_half *weights,
                                           const cuda_half *x, void *y, cudaStream_t stream,
                                           struct error *error);
-
-/* Plans that were timed in this process, not found in the file. */
-uint32_t cuda_gemms_timed(const struct cuda_gemms *gemms);

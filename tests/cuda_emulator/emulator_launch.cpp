@@ -96,7 +96,6 @@ static cudaError_t check_attributes(const std::string &name, const cudaLaunchCon
     for (unsigned int index = 0; index < config->numAttrs; index++) {
         switch (config->attrs[index].id) {
         case cudaLaunchAttributeIgnore:
-        case cudaLaunchAttributePreferredSharedMemoryCarveout:
             break;
         case cudaLaunchAttributeProgrammaticStreamSerialization:
             if (emulator_capability() < 90) {

@@ -17,7 +17,6 @@
 #include "engine/tokenizer.h"
 #include "models/gosling/gosling.h"
 
-enum { EXIT_SKIPPED = 77 };
 enum { SLOTS = 64, TOKENS_MAX = 256, TASKS_MAX = 16, ANSWER_BYTES = 512 };
 
 static const double TIE_MARGIN = 1e-3;
@@ -72,8 +71,8 @@ static uint32_t read_prompts(const char *path, const struct tokenizer *tokenizer
 {
     FILE *stream = fopen(path, "r");
     if (stream == NULL) {
-        fprintf(stderr, "skipped: %s cannot be opened\n", path);
-        exit(EXIT_SKIPPED);
+        fprintf(stderr, "%s cannot be opened\n", path);
+        exit(EXIT_FAILURE);
     }
     struct prompt *prompts = NULL;
     uint32_t count = 0;

@@ -221,11 +221,9 @@ enum cudaFuncAttribute {
 typedef enum cudaLaunchAttributeID {
     cudaLaunchAttributeIgnore = 0,
     cudaLaunchAttributeProgrammaticStreamSerialization = 6,
-    cudaLaunchAttributePreferredSharedMemoryCarveout = 14,
 } cudaLaunchAttributeID;
 
 typedef union cudaLaunchAttributeValue {
-    unsigned sharedMemCarveout;
     char pad[64];
     int programmaticStreamSerializationAllowed;
 } cudaLaunchAttributeValue;
