@@ -2,9 +2,9 @@
  *
  * cuda/cuda_bulk_copy.cuh - bulk copies from device to shared memory, counted by mbarriers.
  *
- * Compute capability 9.0 and later. Elsewhere the same calls copy by the calling thread at once and
- * wait for nothing: the caller has a __syncwarp between a copy and the reading of it. Addresses and
- * byte counts are multiples of 16. A block must not end before all its copies are complete.
+ * Compute capability 9.0 and later; elsewhere plain code with the same meaning, for the emulator.
+ * Addresses and byte counts are multiples of 16. A block must not end before all its copies are
+ * complete.
  * Thread: device. */
 #pragma once
 
@@ -29,10 +29,11 @@ static __device__ __forceinline__ uint32_t cuda_shared_address(const void *point
     return (uint32_t)__cvta_generic_to_shared(pointer);
 }
 
-/* A barrier whose phase ends after one cuda_mbarrier_expect and the bytes it announced. */
-static __device__ __forceinline__ void cuda_mbarrier_init(uint64_t *barrier)
+/* A barrier whose phase ends after so many arrivals and the bytes that they announced. */
+static __device__ __forceinline__ void cuda_mbarrier_init(uint64_t *barrier, uint32_t arrivals)
 {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(cuda_shared_address(barrier))
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(cuda_shared_address(barrier)),
+                 "r"(arrivals)
                  : "memory");
 }
 
@@ -42,11 +43,19 @@ static __device__ __forceinline__ void cuda_mbarrier_init_fence(void)
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 
+/* Arrives, and announces bytes of bulk copies. */
 static __device__ __forceinline__ void cuda_mbarrier_expect(uint64_t *barrier, uint32_t bytes)
 {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
                      cuda_shared_address(barrier)),
                  "r"(bytes)
+                 : "memory");
+}
+
+/* What this thread has read or written in shared memory comes before the end of the phase. */
+static __device__ __forceinline__ void cuda_mbarrier_arrive(uint64_t *barrier)
+{
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(cuda_shared_address(barrier))
                  : "memory");
 }
 
@@ -77,9 +86,28 @@ static __device__ __forceinline__ void cuda_bulk_load(void *to, const void *from
 
 #else
 
-static __device__ __forceinline__ void cuda_mbarrier_init(uint64_t *barrier)
+/* The same barrier in plain code, for one thread at a time: arrivals of a phase, arrivals and bytes
+ * that are missing, parity of the phase. The emulator of the tests runs it; no GPU does. */
+struct cuda_plain_mbarrier {
+    uint16_t arrivals, missing_arrivals;
+    int16_t missing_words; /* 16 bytes each; below zero when copies end before they are announced. */
+    uint16_t parity;
+};
+
+static __device__ __forceinline__ void cuda_mbarrier_settle(struct cuda_plain_mbarrier *barrier)
 {
-    *barrier = 0;
+    if (barrier->missing_arrivals == 0 && barrier->missing_words == 0) {
+        barrier->missing_arrivals = barrier->arrivals;
+        barrier->parity ^= 1;
+    }
+}
+
+static __device__ __forceinline__ void cuda_mbarrier_init(uint64_t *barrier, uint32_t arrivals)
+{
+    struct cuda_plain_mbarrier *plain = (struct cuda_plain_mbarrier *)(void *)barrier;
+    plain->arrivals = plain->missing_arrivals = (uint16_t)arrivals;
+    plain->missing_words = 0;
+    plain->parity = 0;
 }
 
 static __device__ __forceinline__ void cuda_mbarrier_init_fence(void)
@@ -88,23 +116,37 @@ static __device__ __forceinline__ void cuda_mbarrier_init_fence(void)
 
 static __device__ __forceinline__ void cuda_mbarrier_expect(uint64_t *barrier, uint32_t bytes)
 {
-    (void)barrier;
-    (void)bytes;
+    struct cuda_plain_mbarrier *plain = (struct cuda_plain_mbarrier *)(void *)barrier;
+    plain->missing_arrivals--;
+    plain->missing_words = (int16_t)(plain->missing_words + (int)(bytes / 16));
+    cuda_mbarrier_settle(plain);
+}
+
+static __device__ __forceinline__ void cuda_mbarrier_arrive(uint64_t *barrier)
+{
+    cuda_mbarrier_expect(barrier, 0);
 }
 
 static __device__ __forceinline__ void cuda_mbarrier_wait(uint64_t *barrier, uint32_t parity)
 {
-    (void)barrier;
-    (void)parity;
+    const volatile struct cuda_plain_mbarrier *plain =
+        (const volatile struct cuda_plain_mbarrier *)(const void *)barrier;
+    while (plain->parity == parity) {
+#ifdef SKEIN_CUDA_EMULATOR
+        cuda_emulator_yield();
+#endif
+    }
 }
 
 static __device__ __forceinline__ void cuda_bulk_load(void *to, const void *from, uint32_t bytes,
                                                       uint64_t *barrier)
 {
-    (void)barrier;
+    struct cuda_plain_mbarrier *plain = (struct cuda_plain_mbarrier *)(void *)barrier;
     for (uint32_t i = 0; i < bytes / 16; i++) {
         ((uint4 *)to)[i] = ((const uint4 *)from)[i];
     }
+    plain->missing_words = (int16_t)(plain->missing_words - (int)(bytes / 16));
+    cuda_mbarrier_settle(plain);
 }
 
 #endif

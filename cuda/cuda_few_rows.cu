@@ -88,7 +88,7 @@ static __device__ __forceinline__ void ring_fill(struct ring *ring, const struct
     ring->stage = ring->parity = 0;
     if ((threadIdx.x & 31) == 0) {
         for (uint32_t stage = 0; stage < p.stages; stage++) {
-            cuda_mbarrier_init(&ring->full[stage]);
+            cuda_mbarrier_init(&ring->full[stage], 1);
         }
         cuda_mbarrier_init_fence();
     }

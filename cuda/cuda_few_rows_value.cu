@@ -322,7 +322,7 @@ __global__ void __launch_bounds__(THREADS, 2) value_kernel(const struct value p)
     const uint32_t first_column = blockIdx.x * VECTORS * WARP_COLUMNS;
     if (BULK && (threadIdx.x & 31) == 0) {
         for (uint32_t stage = 0; stage < STAGES; stage++) {
-            cuda_mbarrier_init(&full[warp][stage]);
+            cuda_mbarrier_init(&full[warp][stage], 1);
         }
         cuda_mbarrier_init_fence();
     }
