@@ -41,6 +41,8 @@ enum {
     LIMIT_ANSWER_CALLS = 16,         /* Of functions, in one answer: a model may never stop. */
     LIMIT_GRAMMARS_BYTES = 64 << 20,      /* Compiled grammars kept; one is a few KB to some MB. */
     LIMIT_GRAMMAR_MASKS_BYTES = 64 << 20, /* Token masks kept; World's has 8 KB. */
+    LIMIT_BACKGROUND_TASKS = 64,          /* Forms that take long to compile and wait for it: some
+                                             seconds of work at most. */
 
     /* HTTP. */
     LIMIT_HEADER_POOL_BYTES = 16 * 1024,  /* libmicrohttpd's memory of one connection. */

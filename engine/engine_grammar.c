@@ -4,7 +4,8 @@
  *
  * A row that will draw needs the mask of the text before it. With two steps in flight that text is
  * known only when the last draw was collected: until then the row sits out, and the others go on
- * without it. So it does when masks take longer than their share of a step. */
+ * without it. So it does when masks take longer than their share of a step: what was worked out of
+ * one is kept, and the next step goes on with it. */
 #include "engine/engine_internal.h"
 
 #include "base/log.h"
@@ -88,31 +89,55 @@ static void publish_counters(struct engine *engine)
     atomic_store_explicit(&engine->stats.masks_built, counters.built, memory_order_relaxed);
 }
 
+/* Whether the mask of a row is at hand; else works on it until then, if none else is in work. */
+static bool prepare_row(struct engine *engine, struct sequence *sequence, uint64_t until_ns)
+{
+    const bool may_work = engine->mask_in_work == NULL || engine->mask_in_work == sequence;
+    const bool is_ready =
+        grammar_masks_prepare(engine->masks, sequence->grammar, &engine->options.clock,
+                              may_work ? until_ns : 0);
+    if (may_work) {
+        engine->mask_in_work = is_ready ? NULL : sequence;
+    }
+    return is_ready;
+}
+
 bool engine_grammar_prepare(struct engine *engine)
 {
     const uint64_t begin = clock_monotonic_ns(&engine->options.clock);
-    const uint64_t limit = turn_ns(engine);
+    const uint64_t until = begin + turn_ns(engine);
     const uint32_t count = engine->ordered_count;
     const uint32_t first = count > 0 ? engine->mask_first % count : 0;
     uint32_t made = 0;
     bool others_wait = false;
-    for (uint32_t i = 0; i < count && !others_wait; i++) {
+    if (engine->mask_in_work != NULL && !sequence_wants_mask(engine->mask_in_work)) {
+        engine->mask_in_work = NULL; /* It has ended or was paused. */
+    }
+    for (uint32_t i = 0; i < count; i++) {
         const uint32_t index = (first + i) % count;
         struct sequence *sequence = &engine->sequences[engine->ordered[index]];
         if (!sequence_wants_mask(sequence)) {
             continue;
         }
-        if (made > 0 && clock_monotonic_ns(&engine->options.clock) - begin >= limit) {
+        if (made > 0 && clock_monotonic_ns(&engine->options.clock) >= until) {
             engine->mask_first = index; /* It comes first the next time. */
             others_wait = true;
-        } else {
+            break;
+        }
+        if (prepare_row(engine, sequence, until)) {
             backend_slot_mask(engine->backend, sequence->slot,
                               grammar_masks_find(engine->masks, sequence->grammar));
             sequence->mask_ready = true;
             made++;
+            continue;
+        }
+        others_wait = true;
+        if (engine->mask_in_work == sequence) {
+            engine->mask_first = index + 1; /* The others first, the next time. */
+            break;
         }
     }
-    if (made > 0) {
+    if (made > 0 || others_wait) {
         publish_counters(engine);
     }
     return others_wait;

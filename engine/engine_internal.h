@@ -66,6 +66,8 @@ struct engine {
     struct grammar_vocabulary *vocabulary;
     struct grammar_masks *masks;
     uint32_t mask_first; /* Index in `ordered` of the row whose mask comes first. */
+    struct sequence *mask_in_work; /* Whose mask takes several turns: one at a time, or the parts of
+                                      many would drive each other out of the cache. */
 
     struct engine_waiting *waiting; /* [queue_max], oldest first. */
     uint32_t waiting_count;
@@ -119,8 +121,8 @@ void engine_grammar_close(struct engine *engine);
 WARN_UNUSED bool engine_grammar_admit(struct engine *engine,
                                       const struct generation_request *request);
 
-/* Hands the device the masks of rows that will draw, at least one, within a share of a step. True:
- * others still wait for theirs. */
+/* Hands the device the masks of rows that will draw, at least a part of one, within a share of a
+ * step. True: others still wait for theirs. */
 bool engine_grammar_prepare(struct engine *engine);
 
 /* Takes a drawn token into the text of its sequence. False: it does not fit there, the sequence

@@ -179,6 +179,7 @@ static void keep(struct grammar_cache *cache, char *key, size_t key_bytes, uint6
     }
     entry->bytes = entry->bytes < ENTRY_BYTES_MIN ? ENTRY_BYTES_MIN : entry->bytes;
     (void)pthread_mutex_lock(&cache->lock);
+    cache->counters.compiled++;
     const bool kept =
         entry->bytes <= cache->bytes_max && find_entry(cache, key, key_bytes, hash) == NULL;
     if (kept) {
@@ -218,8 +219,6 @@ enum error_code grammar_cache_find(struct grammar_cache *cache, const struct gra
         unlink_age(cache, entry);
         link_newest(cache, entry);
         code = give_out(entry, grammar_out, error);
-    } else {
-        cache->counters.compiled++;
     }
     (void)pthread_mutex_unlock(&cache->lock);
     if (entry != NULL) {

@@ -13,7 +13,7 @@ struct grammar_cache;
 
 struct grammar_cache_counters {
     uint64_t found;
-    uint64_t compiled; /* Also those refused. */
+    uint64_t compiled; /* Also those refused, not those cancelled. */
     uint64_t bytes;    /* Kept now. */
 };
 

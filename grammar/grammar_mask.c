@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "grammar/grammar_build.h"
 #include "grammar/grammar_state.h"
 #include "grammar/grammar_vocabulary.h"
 
@@ -18,6 +19,7 @@ enum {
     KEY_WORDS_MAX = 8 + 5 * 48, /* A thread within 48 frames; deeper ones are not kept. */
     WALK_THREADS_MAX = 8192,    /* Of all depths of a walk. */
     NO_ENTRY = -1,
+    ENTRIES_TO_PREPARE = 2 * GRAMMAR_ALTERNATIVES_MAX, /* All parts of a mask are kept at once. */
 };
 
 /* What a mask was worked out for. */
@@ -317,14 +319,50 @@ static const uint32_t *find_mask(struct grammar_masks *masks, const struct gramm
     return bits_of(masks, entry);
 }
 
-const uint32_t *grammar_masks_find(struct grammar_masks *masks, const struct grammar_state *state)
+static void take_frames(struct grammar_masks *masks, const struct grammar_state *state)
 {
-    const struct grammar_program *program = &state->grammar->program;
-    const uint32_t words = masks->vocabulary->words;
     memcpy(masks->frames.heads, state->frames.heads, sizeof(state->frames.heads));
     memcpy(masks->frames.frames, state->frames.frames,
            state->frames.count * sizeof(state->frames.frames[0]));
     masks->frames.count = state->frames.count;
+}
+
+bool grammar_masks_prepare(struct grammar_masks *masks, const struct grammar_state *state,
+                           const struct clock *clock, uint64_t until_ns)
+{
+    const struct grammar_program *program = &state->grammar->program;
+    const uint32_t reach = masks->vocabulary->length_max + 1;
+    bool has_built = false;
+    if (state->thread_count == 1 || masks->entry_count < ENTRIES_TO_PREPARE) {
+        return true;
+    }
+    take_frames(masks, state);
+    for (uint32_t index = 0; index < state->thread_count; index++) {
+        const struct step_thread *thread = &state->threads[index];
+        if (!write_key(&masks->key, program, &masks->frames, thread, reach)) {
+            continue;
+        }
+        const uint32_t slot = (uint32_t)(hash_key(&masks->key) % masks->slot_count);
+        int32_t entry = find_entry(masks, slot);
+        if (entry != NO_ENTRY) {
+            unlink_age(masks, entry); /* What is built here takes none of the others' places. */
+            link_newest(masks, entry);
+        } else if (until_ns == 0 || (has_built && clock_monotonic_ns(clock) >= until_ns)) {
+            return false;
+        } else {
+            entry = claim_entry(masks, slot);
+            build_mask(masks, program, thread, bits_of(masks, entry));
+            has_built = true;
+        }
+    }
+    return true;
+}
+
+const uint32_t *grammar_masks_find(struct grammar_masks *masks, const struct grammar_state *state)
+{
+    const struct grammar_program *program = &state->grammar->program;
+    const uint32_t words = masks->vocabulary->words;
+    take_frames(masks, state);
     if (state->thread_count == 1) {
         return find_mask(masks, program, &state->threads[0]);
     }

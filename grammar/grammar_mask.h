@@ -8,6 +8,7 @@
  * thread, the engine's. */
 #pragma once
 
+#include "base/clock.h"
 #include "grammar/grammar.h"
 
 struct grammar_vocabulary_options {
@@ -30,7 +31,7 @@ void grammar_vocabulary_destroy(struct grammar_vocabulary *vocabulary);
 struct grammar_masks;
 
 struct grammar_masks_counters {
-    uint64_t found; /* Threads whose mask was in the cache, */
+    uint64_t found; /* Threads whose mask grammar_masks_find had in the cache, */
     uint64_t built; /* and those it was worked out for. */
 };
 
@@ -40,9 +41,14 @@ struct grammar_masks *grammar_masks_create(const struct grammar_vocabulary *voca
                                            size_t bytes_max);
 void grammar_masks_destroy(struct grammar_masks *masks);
 
+/* A mask has up to 128 parts, one for each reading of the text. Works out at least one that the
+ * cache lacks, and more until that time; 0: none. False: some are still missing. */
+bool grammar_masks_prepare(struct grammar_masks *masks, const struct grammar_state *state,
+                           const struct clock *clock, uint64_t until_ns);
+
 /* The tokens that may come next: bit set [(row_count+31)/32], borrowed until the next call. Bit 0,
  * the end, is set exactly when the text is complete. Never empty. Takes a few microseconds where
- * the cache has it, up to a few milliseconds where it has not. */
+ * the cache has it, up to a few milliseconds for each part that it has not. */
 const uint32_t *grammar_masks_find(struct grammar_masks *masks, const struct grammar_state *state);
 
 struct grammar_masks_counters grammar_masks_count(const struct grammar_masks *masks);

@@ -6,7 +6,7 @@
 #include "server/prompt_job.h"
 
 #include "base/limits.h"
-#include "server/openai_grammar.h"
+#include "server/prompt_grammar.h"
 #include "server/reply_buffer.h"
 #include "server/server_internal.h"
 
@@ -163,35 +163,6 @@ static void make_prompts(struct prompt_job *job)
     }
 }
 
-static bool is_abandoned(void *context)
-{
-    struct prompt_job *job = context;
-    return atomic_load_explicit(&job->is_abandoned, memory_order_relaxed);
-}
-
-/* Whether there is a grammar to compile: a count of tokens needs none. */
-static bool has_grammar(const struct prompt_job *job)
-{
-    return job->params.grammar.root != NULL && (job->endpoint & OPENAI_GENERATIONS) != 0;
-}
-
-static void compile_grammar(struct prompt_job *job)
-{
-    const struct openai_grammar_options options = {
-        .cache = job->exchange->server->grammars,
-        .start =
-            openai_params_answer_start(&job->params, job->options.model->chat_template),
-        .is_cancelled = is_abandoned,
-        .context = job,
-    };
-    struct error error = {0};
-    const enum error_code code =
-        openai_grammar_compile(&job->params.grammar, &options, &job->grammar, &error);
-    if (code != ERROR_NONE) {
-        prompt_job_fail(job, code, job->params.grammar.param, error.message);
-    }
-}
-
 static void parse(struct prompt_job *job)
 {
     struct http_exchange *exchange = job->exchange;
@@ -200,18 +171,25 @@ static void parse(struct prompt_job *job)
                                       &exchange->arena, &job->params, &job->error);
 }
 
-/* All that follows the parsing. */
+/* All that follows the parsing, but what takes long. */
 static void prepare(struct prompt_job *job)
 {
-    if (!job->failed && has_grammar(job)) {
-        compile_grammar(job);
+    if (!job->failed && prompt_grammar_is_wanted(job)) {
+        prompt_grammar_try(job);
     }
-    if (!job->failed) {
+    if (!job->failed && !job->compiles_long) {
         make_prompts(job);
+        if (!job->failed && job->on_prepared != NULL) {
+            job->on_prepared(job);
+        }
     }
-    if (!job->failed && job->on_prepared != NULL) {
-        job->on_prepared(job);
-    }
+}
+
+static void finish(struct prompt_job *job)
+{
+    struct http_exchange *exchange = job->exchange;
+    job->on_done(job);
+    http_exchange_release(exchange, HTTP_HOLDER_JOB); /* May take the job's memory with it. */
 }
 
 static void work_on_pool(uv_work_t *request)
@@ -223,15 +201,34 @@ static void work_on_pool(uv_work_t *request)
     prepare(job);
 }
 
+static void on_pool_done(uv_work_t *request, int status);
+
+static void start_on_pool(struct prompt_job *job)
+{
+    job->work.data = job;
+    const int status =
+        uv_queue_work(&job->exchange->server->loop, &job->work, work_on_pool, on_pool_done);
+    ASSERT(status == 0); /* It fails only without a callback. */
+}
+
+static void on_compiled(struct prompt_job *job)
+{
+    if (job->failed) {
+        finish(job);
+    } else {
+        start_on_pool(job);
+    }
+}
+
 static void on_pool_done(uv_work_t *request, int status)
 {
     struct prompt_job *job = request->data;
-    struct http_exchange *exchange = job->exchange;
     if (status != 0) {
         prompt_job_fail(job, ERROR_SHUTTING_DOWN, NULL, "the server is shutting down");
     }
-    job->on_done(job);
-    http_exchange_release(exchange, HTTP_HOLDER_JOB); /* May take the job's memory with it. */
+    if (job->failed || !job->compiles_long || !prompt_grammar_defer(job, on_compiled)) {
+        finish(job);
+    }
 }
 
 void prompt_job_start(struct prompt_job *job)
@@ -243,13 +240,11 @@ void prompt_job_start(struct prompt_job *job)
     if (is_small) {
         parse(job);
     }
-    if (is_small && (job->failed || !has_grammar(job))) {
+    if (is_small && (job->failed || !prompt_grammar_is_wanted(job))) {
         prepare(job);
         job->on_done(job);
         return;
     }
     http_exchange_hold(job->exchange, HTTP_HOLDER_JOB);
-    job->work.data = job;
-    const int status = uv_queue_work(&server->loop, &job->work, work_on_pool, on_pool_done);
-    ASSERT(status == 0); /* It fails only without a callback. */
+    start_on_pool(job);
 }

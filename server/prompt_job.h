@@ -4,8 +4,9 @@
  *
  * A small body is done at once on the loop; a larger one would hold up the streams of others and
  * goes to libuv's pool, while the exchange is suspended and its arena is lent. So does every
- * request whose answers a grammar binds, once it is parsed.
- * Thread: loop; the work itself: loop or pool. */
+ * request whose answers a grammar binds, once it is parsed; what takes long is compiled in the
+ * background (prompt_grammar.h).
+ * Thread: loop; the work itself: loop, pool or background. */
 #pragma once
 
 #include <stdatomic.h>
@@ -13,6 +14,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "server/background.h"
 #include "server/http_exchange.h"
 #include "server/openai_error.h"
 #include "server/openai_params.h"
@@ -47,6 +49,9 @@ struct prompt_job {
     bool failed; /* .error is the answer; nothing else but .grammar is valid. */
     struct openai_error error;
     bool is_parsed; /* .params or .failed says what came of it. */
+    bool compiles_long; /* .background has to make .grammar before the rest is done. */
+    struct background_task background; /* prompt_grammar.c's, as the next. */
+    prompt_job_callback *on_compiled;
     uv_work_t work;
 };
 

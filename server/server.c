@@ -13,8 +13,8 @@
  *  6. Closing: every connection is cut. A suspended one is resumed by that: libmicrohttpd aborts
  *     the process when it is stopped with a suspended connection.
  *  7. No connection, no job (or an engine that hangs): the loop stops, server_run returns.
- *     server_close stops libmicrohttpd, closes the handles, and runs the loop until their close
- *     callbacks are done. */
+ *     server_close stops the background thread and libmicrohttpd, closes the handles, and runs the
+ *     loop until their close callbacks are done. */
 #include "server/server.h"
 
 #include <inttypes.h>
@@ -26,6 +26,7 @@
 #include "engine/engine_stats.h"
 #include "grammar/grammar_cache.h"
 #include "server/api_keys.h"
+#include "server/background.h"
 #include "server/http_loop.h"
 #include "server/openai_jobs.h"
 #include "server/server_internal.h"
@@ -237,6 +238,9 @@ enum error_code server_open(const struct server_options *options, struct server 
         code = error_set(error, ERROR_OUT_OF_MEMORY, "server");
     }
     if (code == ERROR_NONE) {
+        code = background_open(&server->loop, &server->background, error);
+    }
+    if (code == ERROR_NONE) {
         code = api_keys_open(server->config->api_key, server->config->api_key_file, &server->keys,
                              error);
     }
@@ -308,6 +312,7 @@ void server_close(struct server *server)
         return;
     }
     struct daemon *daemon = daemon_of(server);
+    background_stop(server->background);
     http_loop_stop(server->http);
     openai_jobs_destroy(server->jobs);
     if (daemon->has_loop) {
@@ -316,6 +321,7 @@ void server_close(struct server *server)
         uv_loop_close(&server->loop);
     }
     http_loop_destroy(server->http);
+    background_destroy(server->background);
     grammar_cache_destroy(server->grammars);
     api_keys_close(server->keys);
     free(daemon);

@@ -11,6 +11,7 @@
 #include "server/server.h"
 
 struct api_keys;
+struct background;
 struct grammar_cache;
 struct http_loop;
 struct openai_jobs;
@@ -25,6 +26,7 @@ struct server {
     struct http_loop *http;      /* libmicrohttpd on the loop, connections, deadlines. */
     struct openai_jobs *jobs;    /* Open generations by id: where events go (openai_jobs.h). */
     struct grammar_cache *grammars; /* Compiled ones, shared by all requests. */
+    struct background *background; /* Where forms are compiled that take long. */
     struct api_keys *keys;       /* Empty: every client may ask. */
     bool ready;                  /* server_run has begun. */
     bool leaving;                /* A signal came or the device failed: /readyz says 404. */

@@ -5,6 +5,7 @@
  * Shown by: the echoing fake backend, whose wishes are known, with one and with two steps in
  * flight; answers and the journal of steps are compared as text. */
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -294,6 +295,73 @@ START_TEST(engine_grammar_serves_every_row_when_masks_take_too_long)
 }
 END_TEST
 
+/* Each "[" begins any of 60 kinds of arrays. */
+static struct grammar *compile_many_readings(void)
+{
+    char schema[60 * 64 + 64];
+    size_t len = (size_t)snprintf(schema, sizeof(schema), "{\"anyOf\":[{\"type\":\"null\"}");
+    for (int kind = 0; kind < 60; kind++) {
+        len += (size_t)snprintf(
+            schema + len, sizeof(schema) - len,
+            ",{\"type\":\"array\",\"items\":{\"$ref\":\"#\"},\"maxItems\":%d}", 1000 + kind);
+    }
+    snprintf(schema + len, sizeof(schema) - len, "]}");
+    const struct grammar_part root = {.kind = GRAMMAR_PART_SCHEMA, .text = text_from(schema)};
+    const struct grammar_options options = {.objects = GRAMMAR_OBJECTS_CLOSED};
+    struct grammar *compiled = NULL;
+    struct error error = {0};
+    ck_assert_msg(grammar_compile(&root, &options, &compiled, &error) == ERROR_NONE, "%s",
+                  error.message);
+    return compiled;
+}
+
+/* Two rows whose masks take 60 turns each, as a schema of a client can make them. */
+START_TEST(engine_grammar_goes_on_with_others_when_one_mask_takes_many_turns)
+{
+    uint64_t now = 0;
+    begin((uint32_t)_i, "[[null]]>", "abcdefghijklmnop");
+    struct grammar *many[2] = {compile_many_readings(), compile_many_readings()};
+    const struct engine_options options = {
+        .queue_max = 8, .clock = {.monotonic_ns = jump, .context = &now}};
+    engine_close(bench->engine);
+    ck_assert_int_eq(engine_open(&options, bench->backend, bench->tokenizer, &bench->engine,
+                                 &bench->error), ERROR_NONE);
+    bench->requests[0].grammar = many[0];
+    engine_bench_prepare(bench, 1, "[[null]]>")->grammar = many[1];
+    engine_bench_prepare(bench, 2, "abcdefghijklmnop>")->grammar = grammar;
+    engine_bench_prepare(bench, 3, "0123456789012345678901234567890123456789>");
+    for (uint32_t index = 0; index < 4; index++) {
+        engine_bench_submit(bench, index);
+    }
+    engine_bench_run(bench);
+    ck_assert_str_eq(bench->answers[0][0], "[[null]]");
+    ck_assert_str_eq(bench->answers[1][0], "[[null]]");
+    ck_assert_str_eq(bench->answers[2][0], "abcdefghijklmnop");
+    ck_assert_str_eq(bench->answers[3][0], "0123456789012345678901234567890123456789");
+    /* The free row's 41 steps are the first ones; the bound row ends among them, and before the
+     * first token of the others is followed by a second. */
+    uint32_t line = 0;
+    uint32_t bound_last = 0;
+    uint32_t many_second = 0;
+    for (const char *at = fake_backend_journal(bench->backend); *at != '\0'; line++) {
+        const char *end = strchr(at, '\n');
+        const char *bound = strstr(at, "D(2)");
+        const char *first = strstr(at, "D(0)");
+        const char *free_row = strstr(at, "(3");
+        ck_assert(line >= 41 || (free_row != NULL && free_row < end));
+        bound_last = bound != NULL && bound < end ? line : bound_last;
+        many_second = many_second == 0 && first != NULL && first < end ? line : many_second;
+        at = end + 1;
+    }
+    ck_assert_uint_gt(bound_last, 0);
+    ck_assert_uint_lt(bound_last, 41);
+    ck_assert_uint_gt(many_second, bound_last);
+    engine_bench_assert_all_free(bench);
+    grammar_release(many[0]);
+    grammar_release(many[1]);
+}
+END_TEST
+
 START_TEST(engine_grammar_counts_masks_when_it_hands_them_out)
 {
     begin(1, "abc>", "[abc]{20}");
@@ -327,6 +395,7 @@ int main(void)
         engine_grammar_never_makes_others_wait,
         engine_grammar_takes_a_step_a_token_when_all_are_bound,
         engine_grammar_serves_every_row_when_masks_take_too_long,
+        engine_grammar_goes_on_with_others_when_one_mask_takes_many_turns,
     };
     Suite *suite = suite_create("engine_grammar");
     TCase *cases = tcase_create("engine_grammar");

@@ -6,6 +6,7 @@
 #include "grammar/grammar_mask.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -152,6 +153,61 @@ START_TEST(grammar_mask_is_found_again_when_place_recurs)
 }
 END_TEST
 
+static uint64_t no_time(void *context)
+{
+    (void)context;
+    return 1; /* Every deadline has passed. */
+}
+
+/* Begins many arrays at once: each item is of any of 60 kinds. */
+static struct grammar *many_readings(void)
+{
+    char schema[60 * 64 + 64];
+    size_t len = (size_t)snprintf(schema, sizeof(schema), "{\"anyOf\":[{\"type\":\"null\"}");
+    for (int kind = 0; kind < 60; kind++) {
+        len += (size_t)snprintf(schema + len, sizeof(schema) - len,
+                                ",{\"type\":\"array\",\"items\":{\"$ref\":\"#\"},\"maxItems\":%d}",
+                                1000 + kind);
+    }
+    snprintf(schema + len, sizeof(schema) - len, "]}");
+    return grammar_case_schema(schema);
+}
+
+START_TEST(grammar_mask_is_prepared_part_by_part_when_there_is_no_time)
+{
+    const struct clock clock = {.monotonic_ns = no_time};
+    const uint32_t count = small_vocabulary_count();
+    const struct grammar_vocabulary_options options = {
+        .row_count = count, .token_count = count, .token_text = small_vocabulary_text};
+    struct grammar_vocabulary *vocabulary;
+    struct error error;
+    ck_assert_int_eq(grammar_vocabulary_create(&options, &vocabulary, &error), ERROR_NONE);
+    struct grammar_masks *masks = grammar_masks_create(vocabulary, 2 << 20);
+    struct grammar *grammar = many_readings();
+    struct grammar_state *state = grammar_state_create(grammar);
+    struct grammar_state *trial = grammar_state_create(grammar);
+    for (uint32_t depth = 1; depth <= 2; depth++) {
+        const struct grammar_masks_counters before = grammar_masks_count(masks);
+        uint32_t calls = 1;
+        ck_assert(grammar_advance(state, TEXT("[")));
+        ck_assert(!grammar_masks_prepare(masks, state, &clock, 0));
+        ck_assert_uint_eq(grammar_masks_count(masks).built, before.built);
+        while (!grammar_masks_prepare(masks, state, &clock, 1)) {
+            ck_assert_uint_eq(grammar_masks_count(masks).built - before.built, calls);
+            calls++;
+        }
+        ck_assert_uint_ge(calls, 60);
+        (void)check_mask(&options, grammar_masks_find(masks, state), state, trial);
+        ck_assert_uint_eq(grammar_masks_count(masks).built - before.built, calls);
+    }
+    grammar_state_destroy(trial);
+    grammar_state_destroy(state);
+    grammar_release(grammar);
+    grammar_masks_destroy(masks);
+    grammar_vocabulary_destroy(vocabulary);
+}
+END_TEST
+
 START_TEST(grammar_mask_is_never_that_of_a_grammar_released)
 {
     const uint32_t count = small_vocabulary_count();
@@ -204,6 +260,7 @@ int main(void)
     tcase_add_test(mask, grammar_mask_agrees_with_attempts_when_cache_is_large);
     tcase_add_test(mask, grammar_mask_agrees_with_attempts_when_cache_holds_few);
     tcase_add_test(mask, grammar_mask_is_found_again_when_place_recurs);
+    tcase_add_test(mask, grammar_mask_is_prepared_part_by_part_when_there_is_no_time);
     tcase_add_test(mask, grammar_mask_is_never_that_of_a_grammar_released);
     const char *world = getenv("SKEIN_TEST_VOCAB");
     if (world != NULL && access(world, R_OK) == 0) {

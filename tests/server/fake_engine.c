@@ -25,7 +25,7 @@ static struct {
 
 void fake_engine_reset(void)
 {
-    fake_engine = (struct fake_engine){0};
+    memset(&fake_engine, 0, sizeof(fake_engine));
     queue.put = 0;
     queue.taken = 0;
     top.count = 0;
@@ -146,4 +146,10 @@ const struct generation_event *engine_take_event(struct engine *engine, void *bu
     }
     memcpy(buffer, queue.bytes[queue.taken++], GENERATION_EVENT_BYTES_MAX);
     return buffer;
+}
+
+const struct engine_stats *engine_stats(const struct engine *engine)
+{
+    (void)engine;
+    return &fake_engine.stats;
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "engine/engine.h"
+#include "engine/engine_stats.h"
 
 enum { FAKE_ENGINE_REQUESTS = 16 };
 
@@ -16,6 +17,7 @@ struct fake_engine {
     uint32_t submits_refused_at; /* from this submission on. */
     uint32_t submits, cancels, pauses, resumes;
     uint64_t cancelled_id;
+    struct engine_stats stats;
 };
 
 extern struct fake_engine fake_engine;
