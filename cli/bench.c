@@ -315,6 +315,22 @@ static void end_progress(const struct bench *bench, uint32_t round)
     }
 }
 
+/* Seconds of one run of a row. */
+static enum error_code time_row(struct bench *bench, const struct bench_row *row,
+                                double *seconds_out, struct error *error)
+{
+    const double settling = bench_device_settling_seconds(&bench->device);
+    enum error_code code = ERROR_NONE;
+    if (settling > 0.0) {
+        code = bench_runner_time(bench->runner, row, settling, &bench->clock, seconds_out, error);
+    }
+    if (code == ERROR_NONE) {
+        code = bench_runner_time(bench->runner, row, bench->seconds, &bench->clock, seconds_out,
+                                 error);
+    }
+    return code;
+}
+
 static enum error_code run_round(struct bench *bench, uint32_t round, struct error *error)
 {
     struct bench_report *report = &bench->report;
@@ -329,8 +345,7 @@ static enum error_code run_round(struct bench *bench, uint32_t round, struct err
         bench_row_name(&result->row, name, sizeof name);
         show_progress(bench, round, name);
         double seconds = 0.0;
-        const enum error_code code = bench_runner_time(bench->runner, &result->row, bench->seconds,
-                                                       &bench->clock, &seconds, error);
+        const enum error_code code = time_row(bench, &result->row, &seconds, error);
         if (code != ERROR_NONE) {
             return code;
         }

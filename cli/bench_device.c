@@ -103,6 +103,12 @@ bool bench_device_has_kernels(const struct bench_device *device)
     return device->cuda_ceiling != NULL;
 }
 
+double bench_device_settling_seconds(const struct bench_device *device)
+{
+    const double of_gpu = 0.25;
+    return device->cuda_ceiling != NULL ? of_gpu : 0.0;
+}
+
 double bench_device_read_rate(struct bench_device *device, double seconds)
 {
     return device->cuda_ceiling != NULL ? cuda_ceiling_copy_rate(device->cuda_ceiling, seconds)

@@ -34,6 +34,10 @@ void bench_device_close(struct bench_device *device);
 /* Whether it can tell the times of its kernels (bench_kernels.h). */
 bool bench_device_has_kernels(const struct bench_device *device);
 
+/* How long a row runs before its time counts: the clock of a GPU follows the power of what ran
+ * before, and stays at three quarters for some tenths of a second after the ceilings' products. */
+double bench_device_settling_seconds(const struct bench_device *device);
+
 /* Bytes and operations a second by loops that do nothing else; each takes about that long. On the
  * CPU reading and f32, on CUDA copying within the device and f16 matrix products. */
 double bench_device_read_rate(struct bench_device *device, double seconds);
