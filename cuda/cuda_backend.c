@@ -226,29 +226,37 @@ static struct backend_options with_sizes(const struct backend_options *options,
     return sized;
 }
 
+/* Rows of one turn of the head. */
+static uint32_t logit_rows_of(const struct backend_options *options)
+{
+    const uint32_t least =
+        options->row_count_max < LOGIT_ROWS_MIN ? options->row_count_max : LOGIT_ROWS_MIN;
+    return larger(options->item_count_max, least);
+}
+
 static struct cuda_forward_options forward_options(const struct backend_options *options,
                                                    int compute_capability,
                                                    uint32_t multiprocessors)
 {
     const bool is_hopper = compute_capability >= CAPABILITY_PROGRAMMATIC;
-    const uint32_t logit_min =
-        options->row_count_max < LOGIT_ROWS_MIN ? options->row_count_max : LOGIT_ROWS_MIN;
     return (struct cuda_forward_options){
         .row_count_max = options->row_count_max,
-        .logit_count_max = larger(options->item_count_max, logit_min),
+        .logit_count_max = logit_rows_of(options),
         .programmatic = is_hopper,
         .bulk_copies = is_hopper,
+        .warpgroup_products = compute_capability == CAPABILITY_PROGRAMMATIC,
         .multiprocessors = multiprocessors,
     };
 }
 
 static size_t bytes_of_slots(const struct model_spec *spec,
-                             const struct sampling_vocabulary *vocabulary, uint32_t slot_count)
+                             const struct sampling_vocabulary *vocabulary, uint32_t slot_count,
+                             uint32_t logit_rows)
 {
     return aligned(slot_count * sizeof(struct cuda_slot)) +
            aligned(slot_count * wkv_floats(spec) * sizeof(float)) +
            aligned(slot_count * shift_floats(spec) * sizeof(float)) +
-           aligned(cuda_sampler_bytes(vocabulary, slot_count));
+           aligned(cuda_sampler_bytes(vocabulary, slot_count, logit_rows));
 }
 
 static size_t fixed_bytes(const struct model_spec *spec, const struct backend_options *options)
@@ -260,6 +268,7 @@ static size_t fixed_bytes(const struct model_spec *spec, const struct backend_op
     return cuda_model_bytes(spec) + cuda_model_opening_bytes(spec) +
            cuda_forward_bytes(&shape, &forward) +
            cuda_steps_bytes(options->row_count_max, options->item_count_max) +
+           cuda_sampler_bytes(&options->vocabulary, 0, forward.logit_count_max) +
            model_spec_state_floats(spec) * sizeof(float) + RESERVE_BYTES;
 }
 
@@ -268,7 +277,7 @@ struct cuda_backend_need cuda_backend_need_of(const struct model_spec *spec,
 {
     const struct sampling_vocabulary *vocabulary = &options->vocabulary;
     const size_t slot_bytes =
-        bytes_of_slots(spec, vocabulary, 2) - bytes_of_slots(spec, vocabulary, 1);
+        bytes_of_slots(spec, vocabulary, 2, 0) - bytes_of_slots(spec, vocabulary, 1, 0);
     const struct backend_options sized = with_sizes(
         options, options->slot_count > 0 ? options->slot_count : SLOTS_DEFAULT_MAX);
     return (struct cuda_backend_need){.slot_bytes = slot_bytes,
@@ -304,7 +313,9 @@ static enum error_code take_memory(struct cuda_backend *cuda, const struct model
                                    const struct backend_options *options, struct error *error)
 {
     const uint32_t slot_count = options->slot_count;
-    const size_t slots_bytes = bytes_of_slots(spec, &options->vocabulary, slot_count);
+    const uint32_t logit_rows = logit_rows_of(options);
+    const size_t slots_bytes =
+        bytes_of_slots(spec, &options->vocabulary, slot_count, logit_rows);
     enum error_code code =
         CUDA_TRY(cudaMalloc(&cuda->memory, slots_bytes + aligned(cuda->backend.state_bytes)),
                  error);
@@ -325,7 +336,7 @@ static enum error_code take_memory(struct cuda_backend *cuda, const struct model
                     error);
     if (code == ERROR_NONE) {
         code = CUDA_TRY(cuda_sampler_init(&cuda->sampler, &options->vocabulary, slot_count,
-                                          sampler_block, cuda->stream),
+                                          logit_rows, sampler_block, cuda->stream),
                         error);
     }
     return code;
@@ -500,7 +511,8 @@ enum error_code cuda_backend_open(const struct model_spec *spec,
     log_event(LOG_INFO, "cuda", "backend opened", LOG_S("device", device.name),
               LOG_I("slots", slot_count), LOG_I("state_bytes", cuda->backend.state_bytes),
               LOG_I("weights_bytes", cuda->model.bytes),
-              LOG_I("states_total_bytes", bytes_of_slots(spec, &sized.vocabulary, slot_count)));
+              LOG_I("states_total_bytes",
+                    bytes_of_slots(spec, &sized.vocabulary, slot_count, 0)));
     *backend_out = &cuda->backend;
     return ERROR_NONE;
 }

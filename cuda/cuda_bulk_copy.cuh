@@ -86,11 +86,11 @@ static __device__ __forceinline__ void cuda_bulk_load(void *to, const void *from
 
 #else
 
-/* The same barrier in plain code, for one thread at a time: arrivals of a phase, arrivals and bytes
- * that are missing, parity of the phase. The emulator of the tests runs it; no GPU does. */
+/* The same barrier in plain code, for one thread at a time. The emulator of the tests runs it; no
+ * GPU does. */
 struct cuda_plain_mbarrier {
     uint16_t arrivals, missing_arrivals;
-    int16_t missing_words; /* 16 bytes each; below zero when copies end before they are announced. */
+    int16_t missing_words; /* 16 bytes each; below zero when they come unannounced. */
     uint16_t parity;
 };
 
@@ -138,15 +138,21 @@ static __device__ __forceinline__ void cuda_mbarrier_wait(uint64_t *barrier, uin
     }
 }
 
+/* So many bytes have come. */
+static __device__ __forceinline__ void cuda_mbarrier_complete(uint64_t *barrier, uint32_t bytes)
+{
+    struct cuda_plain_mbarrier *plain = (struct cuda_plain_mbarrier *)(void *)barrier;
+    plain->missing_words = (int16_t)(plain->missing_words - (int)(bytes / 16));
+    cuda_mbarrier_settle(plain);
+}
+
 static __device__ __forceinline__ void cuda_bulk_load(void *to, const void *from, uint32_t bytes,
                                                       uint64_t *barrier)
 {
-    struct cuda_plain_mbarrier *plain = (struct cuda_plain_mbarrier *)(void *)barrier;
     for (uint32_t i = 0; i < bytes / 16; i++) {
         ((uint4 *)to)[i] = ((const uint4 *)from)[i];
     }
-    plain->missing_words = (int16_t)(plain->missing_words - (int)(bytes / 16));
-    cuda_mbarrier_settle(plain);
+    cuda_mbarrier_complete(barrier, bytes);
 }
 
 #endif

@@ -65,3 +65,23 @@ static inline cudaLaunchConfig_t cuda_launch_config(const struct cuda_launch *la
     config.numAttrs = launch->programmatic ? 1 : 0;
     return config;
 }
+
+/* More than half of a multiprocessor's shared memory. Programmatic launches start blocks as
+ * multiprocessors fall free: of a launch with a block for each, the first to be free would get two,
+ * and the launch would take as long as they. A block that asks for so much stays alone. */
+enum { CUDA_ALONE_BYTES = 116 * 1024 };
+
+/* Dynamic shared memory to ask for where a launch of so many blocks needs shared_bytes. */
+static inline uint32_t cuda_alone_bytes(const struct cuda_launch *launch, uint64_t blocks,
+                                        uint32_t shared_bytes)
+{
+    int device = 0, most = 0;
+    if (!launch->programmatic || blocks > launch->multiprocessors
+        || shared_bytes >= CUDA_ALONE_BYTES || cudaGetDevice(&device) != cudaSuccess
+        || cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device)
+               != cudaSuccess
+        || CUDA_ALONE_BYTES > most) {
+        return shared_bytes;
+    }
+    return CUDA_ALONE_BYTES;
+}

@@ -18,6 +18,7 @@
 #include <math.h>
 
 #include "cuda/cuda_half.cuh"
+#include "cuda/cuda_place.cuh"
 
 enum {
     ROW_THREADS = 256,
@@ -139,28 +140,20 @@ struct embed {
     size_t slot_wkv, slot_shift; /* Floats of a slot; of one parity of a slot. */
 };
 
-static __device__ __forceinline__ bool item_is_active(const struct cuda_step &step,
-                                                      const struct cuda_item &item)
-{
-    return item.tokens_given != 0 || step.slots[item.slot].ended == 0;
-}
-
 static __device__ void place_fill(const struct embed &p, uint32_t index)
 {
     const struct cuda_item item = p.step.items[index];
-    const uint32_t parity_out = 1 - p.step.slots[item.slot].parity;
-    const size_t shift_in = (size_t)item.source_slot * 2 + p.step.slots[item.source_slot].parity;
-    const size_t shift_out = (size_t)item.slot * 2 + parity_out;
+    const struct cuda_copies copies = cuda_copies_of(p.step, item);
     struct cuda_place place;
     place.wkv_in = p.step.wkv + item.source_slot * p.slot_wkv;
     place.wkv_out = p.step.wkv + item.slot * p.slot_wkv;
-    place.shift_in = p.step.shift + shift_in * p.slot_shift;
-    place.shift_out = p.step.shift + shift_out * p.slot_shift;
+    place.shift_in = p.step.shift + copies.in * p.slot_shift;
+    place.shift_out = p.step.shift + copies.out * p.slot_shift;
     place.first_row = item.first_row;
     place.row_count = item.row_count;
-    place.active = item_is_active(p.step, item) ? 1 : 0;
+    place.active = cuda_item_is_active(p.step, item) ? 1 : 0;
     place.slot = item.slot;
-    place.parity_out = parity_out;
+    place.parity_out = copies.parity_out;
     place.unused = 0;
     p.step.places[index] = place;
 }
@@ -169,7 +162,7 @@ static __device__ void place_fill(const struct embed &p, uint32_t index)
 static __device__ __forceinline__ uint32_t token_of(const struct embed &p, uint32_t row,
                                                     const struct cuda_item &item)
 {
-    if (!item_is_active(p.step, item)) {
+    if (!cuda_item_is_active(p.step, item)) {
         return 0;
     }
     const int32_t token = item.tokens_given != 0 ? p.step.row_token[row]

@@ -8,217 +8,92 @@
  * Bytes     the weights once: C = 4096: att_in 107.5 MB, att_out 33.6, ffn_key 134, head 537.
  * Flops     2 per weight and row: 1 to 4 flop/byte, bound by memory.
  * Floor     at 4.3 TB/s: 25.0, 7.8, 31.2, 125 us. C = 768: 1.0, 0.3, 1.1, 23 us.
- * Grid      one block of 8 warps per multiprocessor. A block has consecutive outputs of one matrix,
- *           so it needs one input: it computes norm and mix again for itself, from L2, which
- *           costs less than a launch. A warp takes whole rows, every 8th of its block's. Matrices
- *           get blocks in proportion; the largest share is within a row per warp of the mean.
- * Bulk      each warp streams its rows through a private ring of at most 8 slots of about 2 KiB,
- *           filled by its own bulk copies, one mbarrier a slot, no block barrier. The ring is
- *           filled before the dependency wait: weights depend on nothing. At most 108 KiB a block,
- *           so that the next kernel's ring fits beside it.
- * Portable  the same sums in the same order with 16-byte loads, two blocks per multiprocessor.
+ * Grid      one block of 8 warps and a producer per multiprocessor. A block has consecutive outputs
+ *           of one matrix, so it needs one input: it computes norm and mix again for itself, from
+ *           L2, which costs less than a launch. Matrices get blocks in proportion.
+ * Bulk      the block's weights lie in one piece: the producer streams it through a ring of slots
+ *           of 1, 2 or 4 rows (4 to 16 KiB), from before the dependency wait on, as weights depend
+ *           on nothing. A warp takes every 8th slot and multiplies its rows at once, so that the
+ *           input is read and converted once for them. No block barrier after the input is there.
+ *           A block asks for more than half of a multiprocessor's shared memory even where it needs
+ *           less: with programmatic launches two blocks of a launch would share a multiprocessor
+ *           that is free first while another one has none.
+ * Portable  the same sums in the same order with 16-byte loads, a row a warp at a time, two blocks
+ *           per multiprocessor.
  * Numerics  a lane's sum in ascending order of channels, then a butterfly over the warp: an output
  *           does not depend on the grid, on the other rows, or on which of the two forms ran.
  * Requires  C a multiple of 64, at most 8192; 16-byte aligned pointers. */
-#include "cuda/cuda_bulk_copy.cuh"
-#include "cuda/cuda_few_rows_input.cuh"
+
+#include "cuda/cuda_few_rows_product.cuh"
+#include "cuda/cuda_few_rows_ring.cuh"
 
 enum {
-    STAGES_MAX = 8,
-    SLOT_BYTES_MAX = 2560,
-    SHARED_BYTES_BULK = 108 * 1024,
+    SHARED_BYTES_BULK = 208 * 1024, /* At most; static memory and what small kernels take beside. */
+    IN_FLIGHT_BYTES = 48 * 1024,    /* Times 132: 1.5 us of 4.3 TB/s, about twice the latency. */
     SHARED_BYTES_PLAIN = 48 * 1024, /* What every device gives without being asked. */
     PARTS_MAX = 7,
 };
-
-enum after { AFTER_F16, AFTER_TANH, AFTER_SIGMOID, AFTER_RELU_SQUARED, AFTER_ADD, AFTER_F32 };
 
 /* One matrix of a launch. */
 struct part {
     const cuda_half *weight; /* [outputs][C] */
     const float *mix;        /* [C] of FEW_ROWS_MIXED. */
-    void *out;               /* [rows][stride] */
-    uint32_t outputs, stride, after;
-    uint32_t first_block, blocks, share; /* A block has share outputs or one more: */
-    uint32_t extra;                      /* the first so many blocks. */
+    void *out;               /* [rows][stride] f16 of FEW_ROWS_MIXED, else f32. */
+    uint32_t stride, after;  /* After: of FEW_ROWS_MIXED. */
+    uint32_t first_block, share; /* A block has share outputs or one more: */
+    uint32_t extra;              /* the first so many blocks. */
+    uint32_t outputs, blocks;    /* Of the host. */
 };
 
 struct product {
     struct few_rows_input input;
-    uint32_t part_count, slot_bytes, slots_per_row, stages;
+    uint32_t first_blocks[PARTS_MAX + 1]; /* Of parts; UINT32_MAX where there is none. */
+    uint32_t part_count, slot_bytes, stages, in_flight;
     struct part parts[PARTS_MAX];
 };
 
-/* ---- The ring of one warp ---------------------------------------------------------------- */
-
-struct ring {
-    unsigned char *slots; /* [stages][slot_bytes] */
-    uint64_t *full;       /* [stages] */
-    const unsigned char *next; /* What is copied next, */
-    uint32_t next_slot;        /* its place in its row, */
-    uint32_t left;             /* and how much is not copied yet, in slots. */
-    uint32_t stage, parity;    /* What is read next. */
-};
-
-static __device__ __forceinline__ void ring_copy(struct ring *ring, const struct product &p,
-                                                 uint32_t stage)
-{
-    if (ring->left == 0) {
-        return;
-    }
-    if ((threadIdx.x & 31) == 0) {
-        cuda_mbarrier_expect(&ring->full[stage], p.slot_bytes);
-        cuda_bulk_load(ring->slots + stage * p.slot_bytes, ring->next, p.slot_bytes,
-                       &ring->full[stage]);
-    }
-    ring->left--;
-    ring->next += p.slot_bytes;
-    if (++ring->next_slot == p.slots_per_row) { /* On to the warp's next row. */
-        ring->next_slot = 0;
-        ring->next += (size_t)(FEW_ROWS_WARPS - 1) * p.input.C * sizeof(cuda_half);
-    }
-}
-
-static __device__ __forceinline__ void ring_fill(struct ring *ring, const struct product &p,
-                                                 const cuda_half *first_row, uint32_t row_count)
-{
-    ring->next = (const unsigned char *)first_row;
-    ring->next_slot = 0;
-    ring->left = row_count * p.slots_per_row;
-    ring->stage = ring->parity = 0;
-    if ((threadIdx.x & 31) == 0) {
-        for (uint32_t stage = 0; stage < p.stages; stage++) {
-            cuda_mbarrier_init(&ring->full[stage], 1);
-        }
-        cuda_mbarrier_init_fence();
-    }
-    for (uint32_t stage = 0; stage < p.stages; stage++) {
-        ring_copy(ring, p, stage);
-    }
-    __syncwarp();
-}
-
-static __device__ __forceinline__ const uint4 *ring_wait(const struct ring *ring,
-                                                         const struct product &p)
-{
-    cuda_mbarrier_wait(&ring->full[ring->stage], ring->parity);
-    return (const uint4 *)(const void *)(ring->slots + ring->stage * p.slot_bytes);
-}
-
-/* Every lane has read the slot: fills it again. */
-static __device__ __forceinline__ void ring_next(struct ring *ring, const struct product &p)
-{
-    __syncwarp();
-    ring_copy(ring, p, ring->stage);
-    if (++ring->stage == p.stages) {
-        ring->stage = 0;
-        ring->parity ^= 1;
-    }
-}
-
 /* ---- The product ------------------------------------------------------------------------- */
 
-/* sums[row] += 8 weights times 8 channels of each row. Two sums a row, for shorter chains. */
-template <int ROWS>
-static __device__ __forceinline__ void multiply_8(float (*sums)[2], uint4 weights,
-                                                  const cuda_half *in, uint32_t C)
-{
-    const float2 w0 = cuda_half2_unpack(weights.x), w1 = cuda_half2_unpack(weights.y);
-    const float2 w2 = cuda_half2_unpack(weights.z), w3 = cuda_half2_unpack(weights.w);
-#pragma unroll
-    for (int row = 0; row < ROWS; row++) {
-        const uint4 bits = *(const uint4 *)(const void *)(in + row * C);
-        const float2 x0 = cuda_half2_unpack(bits.x), x1 = cuda_half2_unpack(bits.y);
-        const float2 x2 = cuda_half2_unpack(bits.z), x3 = cuda_half2_unpack(bits.w);
-        sums[row][0] = fmaf(w0.x, x0.x, sums[row][0]);
-        sums[row][1] = fmaf(w1.x, x1.x, sums[row][1]);
-        sums[row][0] = fmaf(w0.y, x0.y, sums[row][0]);
-        sums[row][1] = fmaf(w1.y, x1.y, sums[row][1]);
-        sums[row][0] = fmaf(w2.x, x2.x, sums[row][0]);
-        sums[row][1] = fmaf(w3.x, x3.x, sums[row][1]);
-        sums[row][0] = fmaf(w2.y, x2.y, sums[row][0]);
-        sums[row][1] = fmaf(w3.y, x3.y, sums[row][1]);
-    }
-}
+/* Outputs of the block. */
+struct share {
+    uint32_t first, count;
+};
 
-/* A slot of weights from shared memory, or of the matrix itself. */
-template <int ROWS, bool BULK>
-static __device__ __forceinline__ void multiply_slot(float (*sums)[2], const uint4 *weights,
-                                                     const cuda_half *in, uint32_t C,
-                                                     uint32_t slot_bytes)
-{
-#pragma unroll 4
-    for (uint32_t i = threadIdx.x & 31; i < slot_bytes / 16; i += 32) {
-        multiply_8<ROWS>(sums, BULK ? weights[i] : __ldcs(weights + i), in + i * 8, C);
-    }
-}
-
-static __device__ __forceinline__ void store_output(const struct part &part, uint32_t row,
-                                                    uint32_t output, float sum)
-{
-    const size_t at = (size_t)row * part.stride + output;
-    cuda_half *half = (cuda_half *)part.out + at;
-    float *wide = (float *)part.out + at;
-    switch (part.after) {
-    case AFTER_F16:
-        *half = __float2half_rn(sum);
-        break;
-    case AFTER_TANH:
-        *half = __float2half_rn(tanhf(sum));
-        break;
-    case AFTER_SIGMOID:
-        *half = __float2half_rn(cuda_sigmoid(sum));
-        break;
-    case AFTER_RELU_SQUARED:
-        sum = sum < 0.0f ? 0.0f : sum * sum; /* Not a number stays visible. */
-        *half = __float2half_rn(sum > 65504.0f ? 65504.0f : sum);
-        break;
-    case AFTER_ADD:
-        *wide = __ldcg(wide) + sum;
-        break;
-    default:
-        *wide = sum;
-        break;
-    }
-}
-
-/* Lane `row` stores the output of its row. */
-template <int ROWS>
-static __device__ __forceinline__ void finish_output(const struct part &part, uint32_t output,
-                                                     uint32_t count, float (*sums)[2])
-{
-    const uint32_t lane = threadIdx.x & 31;
-    float mine = 0.0f;
-#pragma unroll
-    for (int row = 0; row < ROWS; row++) {
-        const float sum = cuda_warp_sum(sums[row][0] + sums[row][1]);
-        mine = lane == (uint32_t)row ? sum : mine;
-    }
-    if (lane < ROWS && lane < count) {
-        store_output(part, lane, output, mine);
-    }
-}
-
-template <int ROWS, bool BULK>
-static __device__ __forceinline__ void multiply_rows(const struct product &p,
-                                                     const struct part &part, struct ring *ring,
-                                                     const cuda_half *in, uint32_t output,
-                                                     uint32_t end, uint32_t count)
+/* All slots of this warp. What is added to is asked for before the weights are there. */
+template <int ROWS, int KIND, int R, bool BULK>
+static __device__ __forceinline__ void multiply_share(const struct product &p,
+                                                      const struct part &part, struct share share,
+                                                      const struct ring &ring, const cuda_half *in,
+                                                      uint32_t count)
 {
     const uint32_t C = p.input.C;
-    for (; output < end; output += FEW_ROWS_WARPS) {
-        const cuda_half *row = part.weight + (size_t)output * C;
-        float sums[ROWS][2] = {};
-        for (uint32_t slot = 0; slot < p.slots_per_row; slot++) {
-            const uint32_t at = slot * (p.slot_bytes / 2);
-            const uint4 *weights = BULK ? ring_wait(ring, p)
-                                        : (const uint4 *)(const void *)(row + at);
-            multiply_slot<ROWS, BULK>(sums, weights, in + at, C, p.slot_bytes);
-            if (BULK) {
-                ring_next(ring, p);
-            }
+    const uint32_t warp = threadIdx.x >> 5;
+    const struct target target = target_of_lane<ROWS, R>();
+    const bool is_stored = target.is_first && target.row < count && target.row < ROWS;
+    struct ring_place place = {0, 0};
+    if (BULK) {
+        ring_advance(&place, warp, ring.stages);
+    }
+#pragma unroll 1
+    for (uint32_t output = warp * R; output < share.count; output += FEW_ROWS_WARPS * R) {
+        const bool is_mine = is_stored && output + target.r < share.count;
+        const size_t at = (size_t)target.row * part.stride + share.first + output + target.r;
+        float *wide = (float *)part.out + at;
+        const float before = KIND == FEW_ROWS_PLAIN && is_mine ? __ldcg(wide) : 0.0f;
+        const cuda_half *row = part.weight + (size_t)(share.first + output) * C;
+        float sums[R][ROWS][2] = {};
+        multiply_slot<ROWS, R, BULK>(
+            sums, BULK ? ring_wait(ring, place) : (const uint4 *)(const void *)row, in, C);
+        if (BULK) {
+            ring_release(ring, place);
+            ring_advance(&place, FEW_ROWS_WARPS, ring.stages);
         }
-        finish_output<ROWS>(part, output, count, sums);
+        const float sum = sum_of_lane<ROWS, R>(sums);
+        if (is_mine && KIND == FEW_ROWS_MIXED) {
+            ((cuda_half *)part.out)[at] = activated(part.after, sum);
+        } else if (is_mine) {
+            *wide = KIND == FEW_ROWS_PLAIN ? before + sum : sum;
+        }
     }
 }
 
@@ -233,36 +108,72 @@ static __device__ __forceinline__ void advance_slots(const struct cuda_step &ste
     }
 }
 
-template <int ROWS, int KIND, bool BULK>
-__global__ void __launch_bounds__(FEW_ROWS_THREADS, 2) few_rows_kernel(const struct product p)
+/* ---- Kernel ------------------------------------------------------------------------------ */
+
+/* Compares with all first blocks, none waiting for another, then reads one part. */
+static __device__ __forceinline__ const struct part &part_of_block(const struct product &p)
+{
+    uint32_t index = 0;
+#pragma unroll
+    for (int i = 1; i < PARTS_MAX; i++) {
+        index += blockIdx.x >= p.first_blocks[i] ? 1 : 0;
+    }
+    return p.parts[index];
+}
+
+static __device__ __forceinline__ struct share share_of_block(const struct part &part)
+{
+    const uint32_t block = blockIdx.x - part.first_block;
+    const bool is_larger = block < part.extra;
+    struct share share;
+    share.first = block * part.share + (is_larger ? block : part.extra);
+    share.count = part.share + (is_larger ? 1 : 0);
+    return share;
+}
+
+/* Fills the ring. Its threads wait for nothing that the kernel before does. */
+static __device__ __forceinline__ void produce(const struct product &p, const struct part &part,
+                                               struct share share, const struct ring &ring)
+{
+    const uint32_t row_bytes = p.input.C * (uint32_t)sizeof(cuda_half);
+    if ((threadIdx.x & 31) == 0) {
+        ring_produce(ring, part.weight + (size_t)share.first * p.input.C, share.count * row_bytes,
+                     p.in_flight);
+    }
+}
+
+template <int ROWS, int KIND, int ITEMS, bool BULK>
+__global__ void __launch_bounds__(BULK ? FEW_ROWS_THREADS_BULK : FEW_ROWS_THREADS,
+                                  BULK || ROWS * ITEMS > 16 ? 1 : 2)
+    few_rows_kernel(const struct product p)
 {
     cuda_dependency_trigger();
     CUDA_DYNAMIC_SHARED(shared);
-    __shared__ uint64_t full[FEW_ROWS_WARPS][STAGES_MAX];
-    __shared__ float buffers[2 * FEW_ROWS_WARPS];
-    uint32_t index = 0;
-    while (index + 1 < p.part_count && blockIdx.x >= p.parts[index + 1].first_block) {
-        index++;
-    }
-    const struct part &part = p.parts[index];
-    const uint32_t block = blockIdx.x - part.first_block;
-    const uint32_t warp = threadIdx.x >> 5;
-    const uint32_t extra = block < part.extra ? block : part.extra;
-    const uint32_t first = block * part.share + extra + warp;
-    const uint32_t end = first - warp + part.share + (block < part.extra ? 1 : 0);
-    const uint32_t mine = first < end ? (end - first + FEW_ROWS_WARPS - 1) / FEW_ROWS_WARPS : 0;
-    cuda_half *in = (cuda_half *)(void *)shared;
-    struct ring ring = {};
+    __shared__ struct ring_barriers barriers;
+    __shared__ float4 buffers[ROWS * FEW_ROWS_BUFFERS];
+    const struct part &part = part_of_block(p);
+    const struct share share = share_of_block(part);
+    const uint32_t staged_bytes = ROWS * p.input.C * (uint32_t)sizeof(cuda_half);
+    struct ring ring;
+    ring.slots = shared + staged_bytes + few_rows_shift_bytes(KIND, ITEMS, ROWS, BULK, p.input.C);
+    ring.barriers = &barriers;
+    ring.stages = p.stages;
+    ring.slot_bytes = p.slot_bytes;
     if (BULK) {
-        ring.slots = shared + ROWS * p.input.C * sizeof(cuda_half)
-                     + warp * p.stages * p.slot_bytes;
-        ring.full = full[warp];
-        ring_fill(&ring, p, part.weight + (size_t)first * p.input.C, mine);
+        ring_open(ring);
     }
-    few_rows_stage<KIND, ROWS>(p.input, part.mix, buffers, in);
-    const struct cuda_step_header *header = p.input.step.header;
-    const uint32_t count = KIND == FEW_ROWS_NORMALISED ? header->logit_count : header->row_count;
-    multiply_rows<ROWS, BULK>(p, part, &ring, in, first, end, count);
+    if (BULK && threadIdx.x >= FEW_ROWS_THREADS) {
+        produce(p, part, share, ring);
+        return;
+    }
+    struct few_rows_places at;
+    at.to = (cuda_half *)(void *)shared;
+    at.shifts = (float *)(void *)(shared + staged_bytes);
+    at.buffers = buffers;
+    const uint32_t count = few_rows_count<KIND>(p.input);
+    few_rows_stage<KIND, ITEMS, ROWS, BULK>(p.input, part.mix, count, at);
+    multiply_share<ROWS, KIND, rows_of_slot(ROWS, ITEMS, BULK), BULK>(p, part, share, ring, at.to,
+                                                                      count);
     if (KIND == FEW_ROWS_NORMALISED && blockIdx.x == 0) {
         advance_slots(p.input.step);
     }
@@ -272,23 +183,43 @@ __global__ void __launch_bounds__(FEW_ROWS_THREADS, 2) few_rows_kernel(const str
 
 typedef void kernel(const struct product);
 
-template <int KIND, bool BULK> static kernel *kernel_of_rows(uint32_t rows)
+/* The kernel, and what its instance means for shared memory. */
+struct variant {
+    kernel *run;
+    uint32_t slot_rows, shift_bytes;
+};
+
+template <int ROWS, int KIND, int ITEMS>
+static struct variant variant_of(bool bulk, uint32_t C)
+{
+    struct variant variant;
+    variant.run = bulk ? few_rows_kernel<ROWS, KIND, ITEMS, true>
+                       : few_rows_kernel<ROWS, KIND, ITEMS, false>;
+    variant.slot_rows = (uint32_t)rows_of_slot(ROWS, ITEMS, bulk);
+    variant.shift_bytes = few_rows_shift_bytes(KIND, ITEMS, ROWS, bulk, C);
+    return variant;
+}
+
+template <int ROWS, int KIND> static struct variant variant_of_width(bool bulk, uint32_t C)
+{
+    return C <= FEW_ROWS_ITEM_CHANNELS       ? variant_of<ROWS, KIND, 1>(bulk, C)
+           : C <= 2 * FEW_ROWS_ITEM_CHANNELS ? variant_of<ROWS, KIND, 2>(bulk, C)
+           : C <= 4 * FEW_ROWS_ITEM_CHANNELS ? variant_of<ROWS, KIND, 4>(bulk, C)
+                                             : variant_of<ROWS, KIND, FEW_ROWS_ITEMS_MAX>(bulk, C);
+}
+
+template <int KIND> static struct variant variant_of_rows(uint32_t rows, bool bulk, uint32_t C)
 {
     switch (rows) {
     case 1:
-        return few_rows_kernel<1, KIND, BULK>;
+        return variant_of_width<1, KIND>(bulk, C);
     case 2:
-        return few_rows_kernel<2, KIND, BULK>;
+        return variant_of_width<2, KIND>(bulk, C);
     case 3:
-        return few_rows_kernel<3, KIND, BULK>;
+        return variant_of_width<3, KIND>(bulk, C);
     default:
-        return few_rows_kernel<4, KIND, BULK>;
+        return variant_of_width<4, KIND>(bulk, C);
     }
-}
-
-template <int KIND> static kernel *kernel_of(bool bulk, uint32_t rows)
-{
-    return bulk ? kernel_of_rows<KIND, true>(rows) : kernel_of_rows<KIND, false>(rows);
 }
 
 static uint32_t divide_up(uint32_t value, uint32_t by)
@@ -332,33 +263,51 @@ static uint32_t share_blocks(struct product *p, uint32_t limit)
         }
         share++;
     } while (blocks > limit);
+    for (uint32_t i = 0; i < PARTS_MAX + 1; i++) {
+        p->first_blocks[i] = i < p->part_count ? p->parts[i].first_block : UINT32_MAX;
+    }
     return blocks;
 }
 
-/* A row in equal slots of 16-byte words, as few as fit. */
-static void choose_slots(struct product *p)
+/* The ring takes what is left of the shared memory. Returns all bytes that the block asks for;
+ * in_flight 0: too little is left. */
+static uint32_t choose_ring(struct product *p, uint32_t slot_rows, uint32_t bytes_before)
 {
-    const uint32_t row_bytes = p->input.C * (uint32_t)sizeof(cuda_half);
-    uint32_t slots = divide_up(row_bytes, SLOT_BYTES_MAX);
-    while (row_bytes % (slots * 16) != 0) {
-        slots++;
-    }
-    p->slots_per_row = slots;
-    p->slot_bytes = row_bytes / slots;
+    p->slot_bytes = slot_rows * p->input.C * (uint32_t)sizeof(cuda_half);
+    const uint32_t left =
+        bytes_before < SHARED_BYTES_BULK ? (uint32_t)SHARED_BYTES_BULK - bytes_before : 0;
+    const uint32_t fit = left / p->slot_bytes;
+    p->stages = fit < RING_STAGES_MAX ? fit : (uint32_t)RING_STAGES_MAX;
+    p->stages = p->stages < 1 ? 1 : p->stages;
+    /* A reader must not come to a stage's next phase before the last one has landed, which it would
+     * not tell from the one before: when it has read slot i, those up to i - in_flight have. */
+    const uint32_t in_flight = IN_FLIGHT_BYTES / p->slot_bytes;
+    const uint32_t most_in_flight = p->stages > FEW_ROWS_WARPS ? p->stages - FEW_ROWS_WARPS : 0;
+    p->in_flight = in_flight < most_in_flight ? in_flight : most_in_flight;
+    const uint32_t bytes = bytes_before + p->stages * p->slot_bytes;
+    return bytes > CUDA_ALONE_BYTES ? bytes : (uint32_t)CUDA_ALONE_BYTES;
 }
 
-/* As many stages as fit, no more than any warp has slots. */
-static void choose_stages(struct product *p, uint32_t staged_bytes)
+/* A launch as it will be. */
+struct form {
+    struct variant variant;
+    uint32_t blocks, threads, shared_bytes;
+};
+
+template <int KIND>
+static struct form form_of(const struct cuda_launch *launch, struct product *p, bool bulk)
 {
-    uint32_t rows = 0;
-    for (uint32_t i = 0; i < p->part_count; i++) {
-        const uint32_t share = divide_up(p->parts[i].outputs, p->parts[i].blocks);
-        rows = share > rows ? share : rows;
+    const uint32_t rows = launch->row_capacity;
+    struct form form;
+    form.variant = variant_of_rows<KIND>(rows, bulk, p->input.C);
+    form.blocks = share_blocks(p, launch->multiprocessors * (bulk ? 1 : 2));
+    form.threads = bulk ? FEW_ROWS_THREADS_BULK : FEW_ROWS_THREADS;
+    form.shared_bytes =
+        rows * p->input.C * (uint32_t)sizeof(cuda_half) + form.variant.shift_bytes;
+    if (bulk) {
+        form.shared_bytes = choose_ring(p, form.variant.slot_rows, form.shared_bytes);
     }
-    const uint32_t used = divide_up(rows, FEW_ROWS_WARPS) * p->slots_per_row;
-    const uint32_t fit = (SHARED_BYTES_BULK - staged_bytes) / (FEW_ROWS_WARPS * p->slot_bytes);
-    p->stages = used < STAGES_MAX ? used : (uint32_t)STAGES_MAX;
-    p->stages = fit < p->stages ? fit : p->stages;
+    return form;
 }
 
 template <int KIND>
@@ -370,26 +319,22 @@ static cudaError_t launch_product(const struct cuda_launch *launch, struct produ
         return cudaErrorInvalidValue;
     }
     const bool bulk = cuda_bulk_copies_fit(launch, SHARED_BYTES_BULK);
-    const uint32_t blocks = share_blocks(p, launch->multiprocessors * (bulk ? 1 : 2));
-    const uint32_t staged_bytes = rows * p->input.C * (uint32_t)sizeof(cuda_half);
-    uint32_t shared_bytes = staged_bytes;
-    choose_slots(p);
-    if (bulk) {
-        choose_stages(p, staged_bytes);
-        shared_bytes += FEW_ROWS_WARPS * p->stages * p->slot_bytes;
+    struct form form = form_of<KIND>(launch, p, bulk);
+    if (bulk && p->in_flight == 0) {
+        form = form_of<KIND>(launch, p, false);
     }
-    kernel *const run = kernel_of<KIND>(bulk, rows);
-    if (shared_bytes > SHARED_BYTES_PLAIN) {
+    if (form.shared_bytes > SHARED_BYTES_PLAIN) {
         const cudaError_t status = cudaFuncSetAttribute(
-            (const void *)run, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
+            (const void *)form.variant.run, cudaFuncAttributeMaxDynamicSharedMemorySize,
+            (int)form.shared_bytes);
         if (status != cudaSuccess) {
             return status;
         }
     }
     cudaLaunchAttribute attributes[CUDA_LAUNCH_ATTRIBUTES];
-    const cudaLaunchConfig_t config =
-        cuda_launch_config(launch, dim3(blocks), dim3(FEW_ROWS_THREADS), shared_bytes, attributes);
-    return cudaLaunchKernelEx(&config, run, *p);
+    const cudaLaunchConfig_t config = cuda_launch_config(
+        launch, dim3(form.blocks), dim3(form.threads), form.shared_bytes, attributes);
+    return cudaLaunchKernelEx(&config, form.variant.run, *p);
 }
 
 static struct product product_of(const struct cuda_step &step, const struct cuda_shape *shape,
@@ -399,6 +344,7 @@ static struct product product_of(const struct cuda_step &step, const struct cuda
     p.input.step = step;
     p.input.x = act->x;
     p.input.C = shape->C;
+    p.input.slot_shift = (size_t)shape->L * 2 * shape->C;
     return p;
 }
 
@@ -426,13 +372,13 @@ cudaError_t cuda_few_rows_att_in(const struct cuda_launch *launch, struct cuda_s
     p.input.shift_at = (size_t)layer_index * 2 * C;
     for (size_t m = CUDA_MIX_R; m <= CUDA_MIX_V; m++) {
         add_part(&p, layer->rkv + m * C * C, shape->C, act->rkv + m * act->N * C, shape->C,
-                 AFTER_F16)
+                 AFTER_NOTHING)
             ->mix = layer->mix + m * C;
     }
     add_low_rank(&p, shape, layer, act, CUDA_LOW_W, CUDA_MIX_W, AFTER_TANH);
-    add_low_rank(&p, shape, layer, act, CUDA_LOW_A, CUDA_MIX_A, AFTER_F16);
+    add_low_rank(&p, shape, layer, act, CUDA_LOW_A, CUDA_MIX_A, AFTER_NOTHING);
     add_low_rank(&p, shape, layer, act, CUDA_LOW_G, CUDA_MIX_G, AFTER_SIGMOID);
-    add_low_rank(&p, shape, layer, act, CUDA_LOW_V, CUDA_MIX_V, AFTER_F16);
+    add_low_rank(&p, shape, layer, act, CUDA_LOW_V, CUDA_MIX_V, AFTER_NOTHING);
     return launch_product<FEW_ROWS_MIXED>(launch, &p);
 }
 
@@ -442,7 +388,7 @@ cudaError_t cuda_few_rows_att_out(const struct cuda_launch *launch, struct cuda_
 {
     struct product p = product_of(step, shape, act);
     p.input.plain = act->y_gated;
-    add_part(&p, layer->output, shape->C, act->x, shape->C, AFTER_ADD);
+    add_part(&p, layer->output, shape->C, act->x, shape->C, AFTER_NOTHING);
     return launch_product<FEW_ROWS_PLAIN>(launch, &p);
 }
 
@@ -467,6 +413,6 @@ cudaError_t cuda_few_rows_head(const struct cuda_launch *launch, struct cuda_ste
     struct product p = product_of(step, shape, act);
     p.input.ln_weight = ln_out_weight;
     p.input.ln_bias = ln_out_bias;
-    add_part(&p, head, shape->V, logits, shape->V, AFTER_F32);
+    add_part(&p, head, shape->V, logits, shape->V, AFTER_NOTHING);
     return launch_product<FEW_ROWS_NORMALISED>(launch, &p);
 }

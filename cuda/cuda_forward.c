@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "cuda/cuda_error.h"
+#include "cuda/cuda_skinny.h"
 
 enum {
     ALIGNMENT = 256, /* Of each array in device memory. */
@@ -21,7 +22,10 @@ struct cuda_forward {
     struct cuda_gemms *gemms;
     struct cuda_activations act;
     float *logits;
-    void *scratch; /* Of the few-row path. */
+    void *scratch; /* Of the few-row path, */
+    void *skinny_scratch; /* and of the skinny products, with their maps: */
+    struct cuda_skinny_maps skinny_maps[CUDA_SKINNY_WIDTHS]; /* by the width's place among them, */
+    struct cuda_skinny_layer *skinny_layers; /* [L]; NULL: the GPU has no such products. */
     void *memory;
     size_t bytes;
 };
@@ -64,6 +68,8 @@ static void lay_out(struct cuda_forward *forward, const struct cuda_shape *shape
         take(forward, cuda_low_rank_scratch_bytes(forward->options.multiprocessors));
     forward->scratch =
         take(forward, cuda_few_rows_scratch_bytes(shape, forward->options.multiprocessors));
+    forward->skinny_scratch =
+        take(forward, cuda_skinny_scratch_bytes(shape, forward->options.multiprocessors));
 }
 
 size_t cuda_forward_bytes(const struct cuda_shape *shape,
@@ -72,6 +78,42 @@ size_t cuda_forward_bytes(const struct cuda_shape *shape,
     struct cuda_forward counter = {.options = *options};
     lay_out(&counter, shape);
     return counter.bytes;
+}
+
+/* Index of the width that serves so many rows. */
+static size_t width_of(uint32_t rows)
+{
+    size_t index = 0;
+    while (cuda_skinny_rows(rows) >> index > cuda_skinny_rows(1)) {
+        index++;
+    }
+    return index;
+}
+
+static enum error_code make_skinny_maps(struct cuda_forward *forward, struct error *error)
+{
+    const struct cuda_model *model = forward->model;
+    const struct cuda_shape *shape = &model->shape;
+    if (!forward->options.warpgroup_products || shape->F % CUDA_BOX_COLUMNS != 0) {
+        return ERROR_NONE;
+    }
+    forward->skinny_layers = calloc(shape->L, sizeof *forward->skinny_layers);
+    if (forward->skinny_layers == NULL) {
+        return error_set(error, ERROR_OUT_OF_MEMORY, "cuda: no memory");
+    }
+    enum error_code code = ERROR_NONE;
+    for (uint32_t rows = cuda_skinny_rows(1); code == ERROR_NONE && rows <= CUDA_SKINNY_ROWS_MAX;
+         rows *= 2) {
+        code = CUDA_TRY(cuda_skinny_maps_make(&forward->skinny_maps[width_of(rows)], shape,
+                                              &forward->act, rows),
+                        error);
+    }
+    for (uint32_t layer = 0; code == ERROR_NONE && layer < shape->L; layer++) {
+        code = CUDA_TRY(cuda_skinny_layer_make(&forward->skinny_layers[layer], shape,
+                                               &model->layers[layer]),
+                        error);
+    }
+    return code;
 }
 
 enum error_code cuda_forward_create(const struct cuda_model *model,
@@ -97,11 +139,14 @@ enum error_code cuda_forward_create(const struct cuda_model *model,
     if (code == ERROR_NONE) {
         code = cuda_gemms_create(options->cache_path, &forward->gemms, error);
     }
+    if (code == ERROR_NONE) {
+        lay_out(forward, &model->shape);
+        code = make_skinny_maps(forward, error);
+    }
     if (code != ERROR_NONE) {
         cuda_forward_destroy(forward);
         return code;
     }
-    lay_out(forward, &model->shape);
     *forward_out = forward;
     return ERROR_NONE;
 }
@@ -110,6 +155,7 @@ void cuda_forward_destroy(struct cuda_forward *forward)
 {
     if (forward != NULL) {
         cuda_gemms_destroy(forward->gemms);
+        free(forward->skinny_layers);
         cudaFree(forward->memory);
         free(forward);
     }
@@ -141,6 +187,11 @@ uint32_t cuda_forward_rows(uint32_t rows, bool is_decode)
 static bool is_few(const struct cuda_step_size *size)
 {
     return size->rows <= CUDA_FEW_ROWS_MAX;
+}
+
+static bool is_skinny(const struct cuda_forward *forward, const struct cuda_step_size *size)
+{
+    return !is_few(size) && size->rows <= CUDA_SKINNY_ROWS_MAX && forward->skinny_layers != NULL;
 }
 
 /* Whether the head runs as a matrix-vector kernel. */
@@ -238,7 +289,8 @@ enum error_code cuda_forward_prepare(struct cuda_forward *forward,
 {
     enum error_code code = ERROR_NONE;
     for (enum product product = PRODUCT_RKV;
-         code == ERROR_NONE && product < PRODUCT_HEAD && !is_few(size); product++) {
+         code == ERROR_NONE && product < PRODUCT_HEAD && !is_few(size) && !is_skinny(forward, size);
+         product++) {
         code = prepare_product(forward, product, size->rows, error);
     }
     if (code == ERROR_NONE && size->logit_rows > 0 && !has_few_logits(size)) {
@@ -283,6 +335,9 @@ static struct cost cost_of(const struct cuda_forward *forward, enum cuda_kernel 
         return (struct cost){6.0 * C * C + m * 12.0 * C, m * 6.0 * C * C};
     case CUDA_KERNEL_DOWN:
         return (struct cost){2.0 * ranks * C + m * (8.0 * C + 2.0 * ranks), m * 2.0 * ranks * C};
+    case CUDA_KERNEL_ATT_IN:
+        return (struct cost){(6.0 * C + 2.0 * ranks) * C + m * (18.0 * C + 2.0 * ranks),
+                             m * (6.0 * C + 2.0 * ranks) * C};
     case CUDA_KERNEL_FEW_ATT_IN:
         return (struct cost){(6.0 * C + 2.0 * ranks) * C + m * 18.0 * C,
                              m * (6.0 * C + 2.0 * ranks) * C};
@@ -290,6 +345,9 @@ static struct cost cost_of(const struct cuda_forward *forward, enum cuda_kernel 
         return (struct cost){2.0 * ranks * C + m * (2.0 * ranks + 18.0 * C), m * 2.0 * ranks * C};
     case CUDA_KERNEL_WKV_DECODE:
         return (struct cost){m * (2.0 * state + 20.0 * C), m * 9.0 * C * CUDA_HEAD};
+    case CUDA_KERNEL_FEW_RECURRENCE: /* Both, but rates and gate stay in the block. */
+        return (struct cost){2.0 * ranks * C + m * (2.0 * ranks + 10.0 * C + 2.0 * state),
+                             m * (2.0 * ranks + 9.0 * CUDA_HEAD) * C};
     case CUDA_KERNEL_WKV_SCAN:
         return (struct cost){m * 30.0 * C + size->scan_items * 2.0 * state,
                              m * 9.0 * C * CUDA_HEAD};
@@ -388,9 +446,8 @@ static enum error_code layer_of_few(const struct pass *p)
     enum error_code code = ERROR_NONE;
     LAUNCH(code, p, FEW_ATT_IN,
            cuda_few_rows_att_in(&p->launch, *p->step, shape, layer, p->layer, act));
-    if (code == ERROR_NONE) {
-        code = recurrence(p);
-    }
+    LAUNCH(code, p, FEW_RECURRENCE,
+           cuda_few_rows_recurrence(&p->launch, *p->step, shape, layer, p->layer, act));
     LAUNCH(code, p, OUTPUT, cuda_few_rows_att_out(&p->launch, *p->step, shape, layer, act));
     LAUNCH(code, p, KEY, cuda_few_rows_ffn_key(&p->launch, *p->step, shape, layer, p->layer, act));
     LAUNCH(code, p, VALUE,
@@ -420,6 +477,40 @@ static enum error_code layer_of_many(const struct pass *p)
     return code;
 }
 
+static enum error_code layer_of_skinny(const struct pass *p)
+{
+    struct cuda_forward *forward = p->forward;
+    const struct cuda_shape *shape = &forward->model->shape;
+    const struct cuda_layer *layer = &forward->model->layers[p->layer];
+    const struct cuda_skinny_layer *weights = &forward->skinny_layers[p->layer];
+    const struct cuda_skinny_maps *maps = &forward->skinny_maps[width_of(p->size->rows)];
+    const struct cuda_activations *act = &forward->act;
+    void *scratch = forward->skinny_scratch;
+    enum error_code code = ERROR_NONE;
+    LAUNCH(code, p, MIX_ATT, cuda_mix_att(&p->launch, *p->step, shape, layer, p->layer, act));
+    LAUNCH(code, p, ATT_IN,
+           cuda_skinny_att_in(&p->launch, *p->step, shape, maps, weights, act, scratch));
+    if (code == ERROR_NONE) {
+        code = recurrence(p);
+    }
+    LAUNCH(code, p, OUTPUT,
+           cuda_skinny_att_out(&p->launch, *p->step, shape, maps, weights, act, scratch));
+    LAUNCH(code, p, MIX_FFN, cuda_mix_ffn(&p->launch, *p->step, shape, layer, p->layer, act));
+    LAUNCH(code, p, KEY,
+           cuda_skinny_ffn_key(&p->launch, *p->step, shape, maps, weights, act, scratch));
+    LAUNCH(code, p, VALUE,
+           cuda_skinny_ffn_value(&p->launch, *p->step, shape, maps, weights, act, scratch));
+    return code;
+}
+
+static enum error_code run_layer(const struct pass *p)
+{
+    if (is_few(p->size)) {
+        return layer_of_few(p);
+    }
+    return is_skinny(p->forward, p->size) ? layer_of_skinny(p) : layer_of_many(p);
+}
+
 enum error_code cuda_forward_layers(struct cuda_forward *forward, const struct cuda_step *step,
                                     const struct cuda_step_size *size, struct error *error)
 {
@@ -437,7 +528,7 @@ enum error_code cuda_forward_layers(struct cuda_forward *forward, const struct c
            cuda_embed(&pass.launch, *step, &model->shape, model->emb, model->ln0_weight,
                       model->ln0_bias, &forward->act));
     for (; code == ERROR_NONE && pass.layer < model->shape.L; pass.layer++) {
-        code = is_few(size) ? layer_of_few(&pass) : layer_of_many(&pass);
+        code = run_layer(&pass);
     }
     return code;
 }

@@ -2,8 +2,9 @@
  *
  * cuda/cuda_forward.h - the order of the kernels: rows in, logits out.
  *
- * Two ways through the layers. Up to CUDA_FEW_ROWS_MAX rows, all of them decode: matrix-vector
- * kernels, 6 launches a layer. Else: products of cuBLASLt, 10 launches a layer. Nothing here waits,
+ * Three ways through the layers. Up to CUDA_FEW_ROWS_MAX rows, all of them decode: matrix-vector
+ * kernels, 5 launches a layer. Up to CUDA_SKINNY_ROWS_MAX rows on GPUs with warpgroup products:
+ * those, 8 launches. Else: products of cuBLASLt, 10 launches. Nothing here waits,
  * allocates or knows a request, so that a step can be captured into a graph. Thread: the
  * engine's. */
 #pragma once
@@ -27,7 +28,8 @@ struct cuda_forward_options {
     uint32_t row_count_max;
     uint32_t logit_count_max;
     bool programmatic;        /* The device takes programmatic dependent launches. */
-    bool bulk_copies;         /* And bulk copies into shared memory. */
+    bool bulk_copies;         /* And bulk copies into shared memory, */
+    bool warpgroup_products;  /* and products by warpgroups, of compute capability 9.0 alone. */
     uint32_t multiprocessors;
     const char *cache_path;   /* Of cuda_gemms_create. */
     struct cuda_profile *profile; /* Borrowed. */

@@ -233,7 +233,7 @@ cudaError_t cuda_wkv_decode(const struct cuda_launch *launch, struct cuda_step s
                             const struct cuda_shape *shape, const struct cuda_layer *layer,
                             uint32_t layer_index, const struct cuda_activations *act);
 
-/* Items of more rows: the same by a scan over the tokens. Two launches. */
+/* Items of more rows: the same by a scan over the tokens. One launch or two. */
 cudaError_t cuda_wkv_scan(const struct cuda_launch *launch, struct cuda_step step,
                           const struct cuda_shape *shape, const struct cuda_layer *layer,
                           uint32_t layer_index, const struct cuda_activations *act);
@@ -242,15 +242,23 @@ cudaError_t cuda_wkv_scan(const struct cuda_launch *launch, struct cuda_step ste
 
 /* planes are not used: LN and mix are computed where they are needed.
  *   att_in:  x -> rkv, hidden (r, k, v and all low-rank downs), shift_out
+ *   recurrence: rkv, hidden -> y_gated, S in place, v_first in layer 0 (of a file of its own): what
+ *   cuda_low_rank_up and cuda_wkv_decode do, but log_w, a, gate and v stay as they are; by those
+ *   two where a head's matrices do not fit into shared memory. Every item has one row.
  *   att_out: x += y_gated output^T
  *   ffn_key: x -> ffn_hidden (LN2, mix, product, relu^2), shift_out
  *   ffn_value: x += ffn_hidden ffn_value, reading only rows of non-zero channels, summed in a fixed
- *   order. `scratch` [cuda_few_rows_scratch_bytes], zeros before its first use.
- *   head: logits[i][V] = LN_out(x[logit_row[i]]) head^T, and the advance of cuda_final_norm. */
+ *   order whatever they are. `scratch` [cuda_few_rows_scratch_bytes], zeros before its first use.
+ *   head: logits[i][V] = LN_out(x[logit_row[i]]) head^T, and the advance of cuda_final_norm.
+ * A row's bits do not depend on the other rows. */
 size_t cuda_few_rows_scratch_bytes(const struct cuda_shape *shape, uint32_t multiprocessors);
 cudaError_t cuda_few_rows_att_in(const struct cuda_launch *launch, struct cuda_step step,
                                  const struct cuda_shape *shape, const struct cuda_layer *layer,
                                  uint32_t layer_index, const struct cuda_activations *act);
+cudaError_t cuda_few_rows_recurrence(const struct cuda_launch *launch, struct cuda_step step,
+                                     const struct cuda_shape *shape,
+                                     const struct cuda_layer *layer, uint32_t layer_index,
+                                     const struct cuda_activations *act);
 cudaError_t cuda_few_rows_att_out(const struct cuda_launch *launch, struct cuda_step step,
                                   const struct cuda_shape *shape, const struct cuda_layer *layer,
                                   const struct cuda_activations *act);

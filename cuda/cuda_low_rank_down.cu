@@ -7,29 +7,30 @@
  *           in and out per row.
  * Flops     2 C sum(Q) per row: 4096 rows 28 G.
  * Floor     weights up to some 100 rows. Then what tiles read from the second-level cache, at some
- *           5.2 TB/s: 7.2B, 320 rows, 128 x 128: 38 MB, 7 us; 4096 rows, 256 x 128: 344 MB, 66 us.
+ *           5.2 TB/s: 7.2B, 320 rows, 128 x 128: 44 MB, 8.5 us; 4096 rows, 256 x 128: 352 MB, 68 us
+ *           (products 45 us at the 620 Tflop/s of mma.sync).
  * Grid      few rows: a block per 8 rows of weights, each warp a part of k with its weights in
- *           registers before the wait, rows in sixteens. More: tiles (cuda_tile.cuh) x parts of k,
- *           as large and as many as give the device about two blocks per multiprocessor.
+ *           registers before the wait, rows in sixteens. More: tiles (cuda_tile.cuh) x parts of k.
+ *           Large tiles read less, small ones and parts keep more multiprocessors busy, parts have
+ *           to be joined: `cost_of` adds these up and the cheapest of all is taken.
  * Join      a part leaves its sums in scratch; the last of a tile to arrive adds them in the order
  *           of parts. The arrival counter returns to zero.
  * Numerics  f16 in, f32 sums, f16 out. The order of a sum follows from shape, row_capacity and
  *           device alone (they choose the variant and the parts of k), never from row_count.
  * Requires  Q a multiple of 16, C of 64; all pointers aligned to 16 bytes. */
-#include <math.h>
 
 #include "cuda/cuda_low_rank.cuh"
+#include "cuda/cuda_low_rank.h"
 
 enum {
     FEW_ROWS = 32,
     FEW_INPUTS = 65536, /* Rows x C: every block of the variant for few rows reads them all. */
     FEW_WARPS = 16,     /* They share the sum over k. */
     FEW_THREADS = FEW_WARPS * 32,
-    FEW_STEPS_MAX = 16, /* Of 32 k per warp: C up to 8192. */
+    FEW_STEPS_MAX = 12, /* Of 32 k per warp: C up to 6144. */
     FEW_COLUMNS = 8,    /* Outputs of a block. */
     FEW_TILE = 16,      /* Rows at a time. */
-    PARTS_OF_NARROW = 8, /* At most, of k. */
-    PARTS_OF_WIDE = 4,   /* With more the join takes longer than they save. */
+    PARTS_MAX = CUDA_DOWN_PARTS_MAX,
     PART_K_MIN = 256,
     PART_BLOCKS = 2,    /* At most, per multiprocessor, when k is in parts. */
     TILE_BYTES_MAX = 128 * 128 * 4, /* Of the tiles that have parts. */
@@ -44,37 +45,30 @@ struct group {
 };
 
 struct down {
-    struct cuda_step step;
-    struct group group[CUDA_LOW_RANKS]; /* rank 0: not in this layer. */
-    float4 *sums;                       /* [tiles][parts][quads][threads] */
-    uint32_t *arrived;                  /* [tiles] */
+    struct group group[CUDA_LOW_RANKS]; /* rank 0: not in this layer; only the last. */
+    uint32_t first_tile[CUDA_LOW_RANKS];
+    const struct cuda_step_header *header;
     uint32_t C, parts, part_k;
+    uint32_t rows;     /* There is room for. Those beyond the step's are read, never used. */
+    uint32_t *arrived; /* [tiles] */
+    float4 *sums;      /* [tiles][parts][quads][threads] */
 };
 
-/* The group of a block's tile, when groups are cut into tiles of `size`; *tile_inout becomes the
- * tile within it. */
-static __device__ __forceinline__ struct group group_of(const struct down &p, uint32_t size,
-                                                        uint32_t *tile_inout)
+/* Which group a tile of columns belongs to. */
+static __device__ __forceinline__ uint32_t group_of(const struct down &p, uint32_t tile)
 {
-    uint32_t tile = *tile_inout;
-    struct group found = p.group[0];
-    bool is_found = false;
-#pragma unroll
-    for (int g = 0; g < CUDA_LOW_RANKS; g++) {
-        const uint32_t tiles = (p.group[g].rank + size - 1) / size;
-        if (!is_found && tile < tiles) {
-            found = p.group[g];
-            is_found = true;
-        }
-        tile -= is_found ? 0 : tiles;
-    }
-    *tile_inout = tile;
-    return found;
+    return (tile >= p.first_tile[1]) + (tile >= p.first_tile[2]) + (tile >= p.first_tile[3]);
 }
 
+/* tanh x = 2 sigmoid(2 x) - 1: within 3e-7, where f16 numbers are 6e-8 apart at least. */
 static __device__ __forceinline__ float activation(float x, uint32_t kind)
 {
-    return kind == CUDA_LOW_W ? tanhf(x) : kind == CUDA_LOW_G ? cuda_sigmoid(x) : x;
+    if (kind != CUDA_LOW_W && kind != CUDA_LOW_G) {
+        return x;
+    }
+    const float scale = kind == CUDA_LOW_W ? 2.0f : 1.0f;
+    const float gate = low_rank_sigmoid_2(x * (-LOW_RANK_LOG2_E * scale));
+    return fmaf(gate, scale, 1.0f - scale);
 }
 
 /* ---- Few rows ---------------------------------------------------------------------------- */
@@ -82,7 +76,7 @@ static __device__ __forceinline__ float activation(float x, uint32_t kind)
 /* A warp's product of 16 rows from first_row with its 8 rows of weights, over its part of k. */
 template <int STEPS>
 static __device__ __forceinline__ void few_part(const uint4 *weights, const cuda_half *in,
-                                                uint32_t C, uint32_t first_row, uint32_t row_count,
+                                                uint32_t C, uint32_t first_row, uint32_t rows,
                                                 float *d)
 {
     const uint32_t warp = threadIdx.x / 32;
@@ -93,33 +87,35 @@ static __device__ __forceinline__ void few_part(const uint4 *weights, const cuda
 #pragma unroll
     for (int s = 0; s < STEPS; s++) {
         const uint32_t at = (warp + (uint32_t)s * FEW_WARPS) * 32;
-        cuda_mma_16x8x32(d, low_rank_load(row < row_count && at < C, low + at),
-                         low_rank_load(row + 8 < row_count && at < C, high + at), weights[s]);
+        cuda_mma_16x8x32(d, low_rank_load(row < rows && at < C, low + at),
+                         low_rank_load(row + 8 < rows && at < C, high + at), weights[s]);
     }
 }
 
 template <int STEPS>
-__global__ void __launch_bounds__(FEW_THREADS, 1) down_few_kernel(struct down p)
+__global__ void __launch_bounds__(FEW_THREADS, 1)
+down_few_kernel(const __grid_constant__ struct down p)
 {
     cuda_dependency_trigger();
     __shared__ float parts[FEW_WARPS][FEW_TILE * FEW_COLUMNS];
-    uint32_t tile = blockIdx.x;
-    const struct group group = group_of(p, FEW_COLUMNS, &tile);
+    const uint32_t index = group_of(p, blockIdx.x);
+    const struct group &group = p.group[index];
+    const uint32_t tile = blockIdx.x - p.first_tile[index];
     const uint32_t warp = threadIdx.x / 32;
     const uint32_t g = threadIdx.x % 32 / 4;
     const uint32_t t = threadIdx.x % 4;
     const cuda_half *from = group.weights + (size_t)(tile * FEW_COLUMNS + g) * p.C + t * 8;
-    const uint32_t row_count = p.step.header->row_count;
     uint4 weights[STEPS];
 #pragma unroll
     for (int s = 0; s < STEPS; s++) {
         const uint32_t at = (warp + (uint32_t)s * FEW_WARPS) * 32;
         weights[s] = low_rank_load(at < p.C, from + at);
     }
+    const uint32_t row_count = p.header->row_count;
     cuda_dependency_wait();
     for (uint32_t first = 0; first < row_count; first += FEW_TILE) {
         float d[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        few_part<STEPS>(weights, group.in, p.C, first, row_count, d);
+        few_part<STEPS>(weights, group.in, p.C, first, p.rows, d);
         float2 *part = (float2 *)parts[warp];
         part[g * 4 + t] = make_float2(d[0], d[1]);
         part[(g + 8) * 4 + t] = make_float2(d[2], d[3]);
@@ -140,6 +136,16 @@ __global__ void __launch_bounds__(FEW_THREADS, 1) down_few_kernel(struct down p)
 
 /* ---- Tiles ------------------------------------------------------------------------------- */
 
+/* Where k is short, in parts, a block asks for all or most of it at once: stages are waits. */
+typedef struct cuda_tile<2, 4, 1, 2, 8, 2> tile_32x64;  /* 96 KiB. */
+typedef struct cuda_tile<2, 4, 2, 2, 6, 2> tile_64x64;  /* 96 KiB. */
+typedef struct cuda_tile<4, 2, 2, 4, 4, 2> tile_128x64; /* 96 KiB. */
+typedef struct cuda_tile<2, 4, 4, 4, 6, 1> tile_128x128; /* 192 KiB. */
+typedef struct cuda_tile<2, 4, 4, 4, 3, 2> tile_128x128_twice; /* 96 KiB: two blocks beside. */
+/* 192 KiB. A warp has 64 x 64 outputs: with fewer, shared memory would be slower than products. */
+typedef struct cuda_tile<4, 2, 4, 8, 4, 1> tile_256x128;
+typedef struct cuda_tile<2, 4, 2, 2, 4, 2> tile_least; /* 64 KiB: what sm_75 has for a block. */
+
 /* The outputs of a thread are M N quads of columns; quad i is (m, pair, h) of cuda_tile_quad. */
 template <class T> static __device__ __forceinline__ uint32_t row_of_quad(uint32_t i)
 {
@@ -149,7 +155,7 @@ template <class T> static __device__ __forceinline__ uint32_t row_of_quad(uint32
 template <class T>
 static __device__ __forceinline__ float4 quad_of(const struct cuda_tile_sums<T> &sums, uint32_t i)
 {
-    return cuda_tile_quad<T>(sums, i / T::N, i / 2 % (T::N / 2), i % 2);
+    return cuda_tile_quad<T::N>(sums.d, i / T::N, i / 2 % (T::N / 2), i % 2);
 }
 
 template <class T>
@@ -235,38 +241,42 @@ static __device__ __forceinline__ void join(const struct down &p, const struct g
     }
 }
 
-/* Block (x, y, z): tile x of all groups' columns, tile y of rows, part z of k; PARTS at most. */
+/* Block (x, y, z): tile x of all groups' columns, tile y of rows, part z of k. PARTS: at most. */
 template <class T, uint32_t PARTS>
-__global__ void __launch_bounds__(T::THREADS, T::BLOCKS) down_tile_kernel(struct down p)
+__global__ void __launch_bounds__(T::THREADS, T::BLOCKS)
+down_tile_kernel(const __grid_constant__ struct down p)
 {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+    if (T::SHARED > 65536) { /* More than a block has there: never launched. */
+        return;
+    }
+#endif
     cuda_dependency_trigger();
     CUDA_DYNAMIC_SHARED(shared_bytes);
     uint4 *shared = (uint4 *)(void *)shared_bytes;
-    uint32_t column_tile = blockIdx.x;
-    const struct group group = group_of(p, T::COLUMNS, &column_tile);
-    const uint32_t first_column = column_tile * T::COLUMNS;
+    const uint32_t index = group_of(p, blockIdx.x);
+    const struct group &group = p.group[index];
+    const uint32_t first_column = (blockIdx.x - p.first_tile[index]) * T::COLUMNS;
     const uint32_t first_row = blockIdx.y * T::ROWS;
-    const uint32_t row_count = p.step.header->row_count;
-    if (first_row >= row_count) {
-        cuda_dependency_wait();
-        return;
-    }
+    const uint32_t first_k = blockIdx.z * p.part_k;
     struct cuda_tile_product product;
-    product.from[0] = group.in + (size_t)first_row * p.C;
-    product.from[1] = group.weights + (size_t)first_column * p.C;
-    product.rows[0] = row_count - first_row;
+    product.from[0] = group.in + (size_t)first_row * p.C + first_k;
+    product.from[1] = group.weights + (size_t)first_column * p.C + first_k;
+    product.rows[0] = p.rows - first_row;
     product.rows[1] = group.rank - first_column;
     product.K = p.C;
-    product.first_k = blockIdx.z * p.part_k;
-    product.end_k = product.first_k + p.part_k < p.C ? product.first_k + p.part_k : p.C;
-    product.tiles = 1;
-    product.row_step = T::ROWS;
-    struct cuda_tile_feed feed = cuda_tile_begin<T>(product);
-    cuda_tile_begin_b<T>(feed, shared);
+    product.chunks = (first_k + p.part_k < p.C ? p.part_k : p.C - first_k) / CUDA_TILE_K;
+    const struct cuda_tile_feed<T> feed = cuda_tile_begin<T>(product);
+    cuda_tile_begin_b<T>(feed, shared, product.chunks);
+    const uint32_t row_count = p.header->row_count;
     cuda_dependency_wait();
-    cuda_tile_begin_a<T>(&feed, shared);
+    cuda_tile_begin_a<T>(feed, shared, product.chunks);
+    if (first_row >= row_count) {
+        cuda_copy_wait<0>();
+        return;
+    }
     struct cuda_tile_sums<T> sums;
-    cuda_tile_run<T>(&feed, shared, &sums);
+    cuda_tile_run<T>(feed, shared, product.chunks, &sums);
     if (PARTS > 1 && p.parts > 1) {
         const uint32_t tile = blockIdx.y * gridDim.x + blockIdx.x;
         const size_t part_quads = (size_t)T::M * T::N * T::THREADS;
@@ -286,14 +296,31 @@ __global__ void __launch_bounds__(T::THREADS, T::BLOCKS) down_tile_kernel(struct
 
 /* ---- Launchers --------------------------------------------------------------------------- */
 
-static struct down down_of(struct cuda_step step, const struct cuda_shape *shape,
-                           const struct cuda_layer *layer, const struct cuda_activations *act)
+static size_t counter_bytes(uint32_t multiprocessors)
+{
+    return low_rank_blocks(PART_BLOCKS * multiprocessors * sizeof(uint32_t), 256) * (size_t)256;
+}
+
+size_t cuda_low_rank_scratch_bytes(uint32_t multiprocessors)
+{
+    return counter_bytes(multiprocessors) + (size_t)PART_BLOCKS * multiprocessors * TILE_BYTES_MAX;
+}
+
+static struct down down_of(const struct cuda_launch *launch, struct cuda_step step,
+                           const struct cuda_shape *shape, const struct cuda_layer *layer,
+                           const struct cuda_activations *act)
 {
     static const enum cuda_mix mix_of[CUDA_LOW_RANKS] = {CUDA_MIX_W, CUDA_MIX_A, CUDA_MIX_G,
                                                          CUDA_MIX_V};
     struct down p = {};
-    p.step = step;
+    p.header = step.header;
     p.C = shape->C;
+    p.rows = launch->row_capacity;
+    if (act->low_rank_scratch != NULL) {
+        unsigned char *scratch = (unsigned char *)act->low_rank_scratch;
+        p.arrived = (uint32_t *)(void *)scratch;
+        p.sums = (float4 *)(void *)(scratch + counter_bytes(launch->multiprocessors));
+    }
     for (int g = 0; g < CUDA_LOW_RANKS; g++) {
         p.group[g].weights = layer->down[g];
         p.group[g].in = act->planes + (size_t)mix_of[g] * act->N * shape->C;
@@ -304,17 +331,18 @@ static struct down down_of(struct cuda_step step, const struct cuda_shape *shape
     return p;
 }
 
-static uint32_t tiles_across(const struct down *p, uint32_t size)
+/* Tiles of `size` columns that all groups are cut into; fills first_tile. */
+static uint32_t tiles_across(struct down *p, uint32_t size)
 {
     uint32_t tiles = 0;
     for (int g = 0; g < CUDA_LOW_RANKS; g++) {
+        p->first_tile[g] = tiles;
         tiles += low_rank_blocks(p->group[g].rank, size);
     }
     return tiles;
 }
 
-static cudaError_t launch_few(const struct cuda_launch *launch, const struct down *p,
-                              uint32_t steps)
+static cudaError_t launch_few(const struct cuda_launch *launch, struct down *p, uint32_t steps)
 {
     cudaLaunchAttribute attributes[CUDA_LAUNCH_ATTRIBUTES];
     const cudaLaunchConfig_t config = cuda_launch_config(
@@ -327,55 +355,107 @@ static cudaError_t launch_few(const struct cuda_launch *launch, const struct dow
                               *p);
 }
 
-/* Parts of k so that `tiles` tiles become PART_BLOCKS blocks per multiprocessor at most. */
-static uint32_t parts_for(const struct cuda_launch *launch, uint32_t C, uint32_t tiles,
-                          uint32_t parts_max)
-{
-    uint32_t parts = 1;
-    while (parts * 2 <= parts_max && C / (parts * 2) >= PART_K_MIN
-           && tiles * parts * 2 <= PART_BLOCKS * launch->multiprocessors) {
-        parts *= 2;
-    }
-    return parts;
-}
-
-static size_t counter_bytes(uint32_t multiprocessors)
-{
-    return low_rank_blocks(PART_BLOCKS * multiprocessors * sizeof(uint32_t), 256) * (size_t)256;
-}
-
-size_t cuda_low_rank_scratch_bytes(uint32_t multiprocessors)
-{
-    return counter_bytes(multiprocessors) + (size_t)PART_BLOCKS * multiprocessors * TILE_BYTES_MAX;
-}
-
-template <class T>
-static uint32_t tiles_of(const struct cuda_launch *launch, const struct down *p)
-{
-    return tiles_across(p, T::COLUMNS) * low_rank_blocks(launch->row_capacity, T::ROWS);
-}
-
 template <class T, uint32_t PARTS>
-static cudaError_t launch_tiles(const struct cuda_launch *launch, const struct down *p)
+static cudaError_t launch_tiles(const struct cuda_launch *launch, struct down *p, uint32_t parts)
 {
-    struct down own = *p;
-    const uint32_t parts = p->arrived == NULL
-                               ? 1
-                               : parts_for(launch, p->C, tiles_of<T>(launch, p), PARTS);
-    own.part_k = low_rank_blocks(low_rank_blocks(p->C, parts), CUDA_TILE_K) * CUDA_TILE_K;
-    own.parts = low_rank_blocks(p->C, own.part_k);
+    p->part_k = low_rank_blocks(low_rank_blocks(p->C, parts), CUDA_TILE_K) * CUDA_TILE_K;
+    p->parts = low_rank_blocks(p->C, p->part_k);
+    const dim3 grid(tiles_across(p, T::COLUMNS), low_rank_blocks(launch->row_capacity, T::ROWS),
+                    p->parts);
+    const uint32_t shared =
+        cuda_alone_bytes(launch, (uint64_t)grid.x * grid.y * grid.z, T::SHARED);
     const cudaError_t status =
         cudaFuncSetAttribute((const void *)down_tile_kernel<T, PARTS>,
-                             cudaFuncAttributeMaxDynamicSharedMemorySize, (int)T::SHARED);
+                             cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
     if (status != cudaSuccess) {
         return status;
     }
-    const dim3 grid(tiles_across(p, T::COLUMNS), low_rank_blocks(launch->row_capacity, T::ROWS),
-                    own.parts);
     cudaLaunchAttribute attributes[CUDA_LAUNCH_ATTRIBUTES];
     const cudaLaunchConfig_t config =
-        cuda_launch_config(launch, grid, dim3(T::THREADS), T::SHARED, attributes);
-    return cudaLaunchKernelEx(&config, down_tile_kernel<T, PARTS>, own);
+        cuda_launch_config(launch, grid, dim3(T::THREADS), shared, attributes);
+    return cudaLaunchKernelEx(&config, down_tile_kernel<T, PARTS>, *p);
+}
+
+/* A size of tiles as the choice sees it. */
+struct size {
+    uint32_t rows, columns, stages, resident, shared, parts_max;
+    cudaError_t (*launch)(const struct cuda_launch *launch, struct down *p, uint32_t parts);
+};
+
+#define SIZE(T, PARTS)                                                                            \
+    {T::ROWS, T::COLUMNS, T::STAGES, T::BLOCKS, T::SHARED, PARTS, launch_tiles<T, PARTS>}
+
+static const struct size sizes[] = { /* By enum cuda_down_tile. */
+    SIZE(tile_32x64, PARTS_MAX),
+    SIZE(tile_64x64, PARTS_MAX),
+    SIZE(tile_128x64, PARTS_MAX),
+    SIZE(tile_128x128, PARTS_MAX),
+    SIZE(tile_128x128_twice, 1),
+    SIZE(tile_256x128, 1),
+    SIZE(tile_least, PARTS_MAX),
+};
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* What tiles of this size with so many parts take, in nanoseconds of a device with 132
+ * multiprocessors at 1.75 GHz; UINT64_MAX where they cannot be. A multiprocessor has 1270 products
+ * a cycle from mma.sync and 64 bytes from the second-level cache, all together 5200 bytes a
+ * nanosecond; a stage is on its way for about 900 ns, all but one of a block at a time; a join
+ * begins after about 2 us of arrivals and reads some 100 bytes a nanosecond. */
+static uint64_t cost_of(const struct cuda_launch *launch, struct down *p, const struct size *size,
+                        uint32_t parts)
+{
+    enum {
+        PRODUCTS = 2200,
+        BYTES = 112,
+        BYTES_OF_ALL = 5200,
+        ON_ITS_WAY = 900,
+        ARRIVALS = 2000,
+        BYTES_OF_JOIN = 100,
+    };
+    const uint64_t tiles = (uint64_t)tiles_across(p, size->columns)
+                           * low_rank_blocks(launch->row_capacity, size->rows);
+    const uint64_t blocks = tiles * parts;
+    const uint64_t places = launch->multiprocessors;
+    if (parts > 1 && (p->arrived == NULL || p->C / parts < PART_K_MIN
+                      || blocks > PART_BLOCKS * places)) {
+        return UINT64_MAX;
+    }
+    const uint64_t bytes = (size->rows + size->columns) * CUDA_TILE_K * sizeof(cuda_half);
+    const uint64_t outputs = (uint64_t)size->rows * size->columns;
+    const uint64_t chunk = larger(bytes / BYTES, outputs * CUDA_TILE_K / PRODUCTS);
+    const uint64_t chunks = low_rank_blocks(p->C / CUDA_TILE_K, parts);
+    const uint64_t busy = (blocks + places - 1) / places * chunks * chunk;
+    const uint64_t waits = (blocks + places * size->resident - 1) / (places * size->resident)
+                           * (chunks * ON_ITS_WAY / (size->stages - 1));
+    const uint64_t all = tiles * bytes * (p->C / CUDA_TILE_K) / BYTES_OF_ALL;
+    const uint64_t join =
+        ARRIVALS + (parts + 1) * outputs * sizeof(float) / BYTES_OF_JOIN;
+    return larger(larger(busy, waits), all) + (parts == 1 ? 0 : join);
+}
+
+static bool is_for_few(const struct cuda_launch *launch, uint32_t C)
+{
+    return launch->row_capacity <= FEW_ROWS && launch->row_capacity * (uint64_t)C <= FEW_INPUTS
+           && C <= FEW_STEPS_MAX * FEW_WARPS * 32;
+}
+
+cudaError_t cuda_low_rank_down_by(const struct cuda_launch *launch, struct cuda_step step,
+                                  const struct cuda_shape *shape, const struct cuda_layer *layer,
+                                  const struct cuda_activations *act, uint32_t tile, uint32_t parts)
+{
+    if (!low_rank_is_possible(shape) || tile >= sizeof sizes / sizeof sizes[0] || parts == 0
+        || parts > sizes[tile].parts_max || sizes[tile].shared > cuda_tile_shared_max()) {
+        return cudaErrorInvalidValue;
+    }
+    struct down p = down_of(launch, step, shape, layer, act);
+    if (cost_of(launch, &p, &sizes[tile], parts) == UINT64_MAX) {
+        return cudaErrorInvalidValue;
+    }
+    return sizes[tile].launch(launch, &p, parts);
 }
 
 cudaError_t cuda_low_rank_down(const struct cuda_launch *launch, struct cuda_step step,
@@ -385,24 +465,24 @@ cudaError_t cuda_low_rank_down(const struct cuda_launch *launch, struct cuda_ste
     if (!low_rank_is_possible(shape)) {
         return cudaErrorInvalidValue;
     }
-    struct down p = down_of(step, shape, layer, act);
-    const uint32_t rows = launch->row_capacity;
-    const uint32_t steps = low_rank_blocks(shape->C / 32, FEW_WARPS);
-    if (rows <= FEW_ROWS && rows * (uint64_t)shape->C <= FEW_INPUTS && steps <= FEW_STEPS_MAX) {
-        return launch_few(launch, &p, steps);
+    struct down p = down_of(launch, step, shape, layer, act);
+    if (is_for_few(launch, p.C)) {
+        return launch_few(launch, &p, low_rank_blocks(p.C / 32, FEW_WARPS));
     }
-    if (act->low_rank_scratch != NULL) {
-        unsigned char *scratch = (unsigned char *)act->low_rank_scratch;
-        p.arrived = (uint32_t *)(void *)scratch;
-        p.sums = (float4 *)(void *)(scratch + counter_bytes(launch->multiprocessors));
+    const uint32_t shared_max = cuda_tile_shared_max();
+    const struct size *best = NULL; /* The cheapest. */
+    uint32_t best_parts = 1;
+    uint64_t best_cost = UINT64_MAX;
+    for (uint32_t tile = 0; tile < CUDA_DOWN_TILES; tile++) {
+        const struct size *size = &sizes[tile];
+        for (uint32_t parts = 1; size->shared <= shared_max && parts <= size->parts_max; parts++) {
+            const uint64_t cost = cost_of(launch, &p, size, parts);
+            if (cost < best_cost) {
+                best = size;
+                best_parts = parts;
+                best_cost = cost;
+            }
+        }
     }
-    if (tiles_of<cuda_tile_256x128>(launch, &p) * 4 >= launch->multiprocessors * 3
-        && cuda_tile_fits(cuda_tile_256x128::SHARED)) {
-        return launch_tiles<cuda_tile_256x128, 1>(launch, &p);
-    }
-    if (tiles_of<cuda_tile_128x128>(launch, &p) * PARTS_OF_WIDE * 2 >= launch->multiprocessors
-        && cuda_tile_fits(cuda_tile_128x128::SHARED)) {
-        return launch_tiles<cuda_tile_128x128, PARTS_OF_WIDE>(launch, &p);
-    }
-    return launch_tiles<cuda_tile_64x64, PARTS_OF_NARROW>(launch, &p);
+    return best == NULL ? cudaErrorInvalidValue : best->launch(launch, &p, best_parts);
 }

@@ -6,7 +6,9 @@
  *   a[0] (g, 2t), a[1] (g + 8, 2t), a[2] (g, 2t + 8), a[3] (g + 8, 2t + 8): each two columns
  *   b[0] (2t, g), b[1] (2t + 8, g): each two rows      d[0..3] (g, 2t), (g, 2t + 1), also of g + 8
  * A sum over k may take k in any order as long as a and b agree. So a lane takes 8 neighbouring k
- * from each row, one access of 16 bytes, for two products: no shuffling of fragments.
+ * from each row, one access of 16 bytes, for two products: no shuffling of fragments, but the
+ * registers of a have to be moved into fours. Where rows lie in shared memory cuda_matrices_load
+ * gives fragments as they are used; products of both kinds add k in different orders.
  * Thread: device. */
 #pragma once
 
@@ -42,4 +44,17 @@ static __device__ __forceinline__ void cuda_mma_16x8x32(float *d, uint4 low, uin
     const uint32_t b_two[2] = {b.z, b.w};
     cuda_mma_16x8x16(d, a_one, b_one);
     cuda_mma_16x8x16(d, a_two, b_two);
+}
+
+/* Four 8x8 matrices of f16 from shared memory, one register each: lane 8 i + r names the 16 bytes
+ * that are row r of matrix i; lane 4 g + t gets (g, 2t) and (g, 2t + 1) of each. */
+static __device__ __forceinline__ void cuda_matrices_load(uint32_t *out, const void *row)
+{
+#ifdef SKEIN_CUDA_EMULATOR
+    cuda_emulator_ldmatrix(out, 4, false, row);
+#elif defined(__CUDA_ARCH__)
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+                 : "r"((uint32_t)__cvta_generic_to_shared(row)));
+#endif
 }

@@ -7,6 +7,7 @@
  * cuda_sampler_draw.cu. Thread: the engine's. */
 #include "cuda/cuda_sampler.h"
 
+#include <float.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,32 +44,47 @@ static size_t lay_out(struct cuda_sampler *sampler, bool has_penalty_free, unsig
     sampler->prompt_bits = take(block, &used, slots * bits);
     sampler->named_bits = take(block, &used, slots * bits);
     sampler->masks = take(block, &used, slots * (bits + sizeof(uint32_t)));
+    const size_t rows = sampler->row_count;
+    const size_t views = rows * CUDA_SAMPLER_VIEWS;
+    const size_t chunks = views * sampler->chunk_count;
+    sampler->found = take(block, &used, rows * sizeof(sampler->found[0]));
+    sampler->peaks = take(block, &used, chunks * sizeof(sampler->peaks[0]));
+    sampler->masses = take(block, &used, chunks * sizeof(sampler->masses[0]));
+    sampler->near_keys =
+        take(block, &used, views * CUDA_SAMPLER_LIST * sizeof(sampler->near_keys[0]));
     return used;
 }
 
-size_t cuda_sampler_bytes(const struct sampling_vocabulary *vocabulary, uint32_t slot_count)
+static struct cuda_sampler sampler_of(const struct sampling_vocabulary *vocabulary,
+                                      uint32_t slot_count, uint32_t row_count)
 {
-    struct cuda_sampler sampler = {.V = vocabulary->row_count, .slot_count = slot_count};
+    return (struct cuda_sampler){
+        .V = vocabulary->row_count,
+        .token_count = vocabulary->token_count,
+        .slot_count = slot_count,
+        .row_count = row_count,
+        .chunk_count = (vocabulary->row_count + CUDA_SAMPLER_CHUNK - 1) / CUDA_SAMPLER_CHUNK,
+    };
+}
+
+size_t cuda_sampler_bytes(const struct sampling_vocabulary *vocabulary, uint32_t slot_count,
+                          uint32_t row_count)
+{
+    struct cuda_sampler sampler = sampler_of(vocabulary, slot_count, row_count);
     return lay_out(&sampler, vocabulary->penalty_free != NULL, NULL);
 }
 
 cudaError_t cuda_sampler_init(struct cuda_sampler *sampler_out,
                               const struct sampling_vocabulary *vocabulary, uint32_t slot_count,
-                              void *block, cudaStream_t stream)
+                              uint32_t row_count, void *block, cudaStream_t stream)
 {
+    _Static_assert(LIMIT_VOCABULARY / CUDA_SAMPLER_CHUNK <= 256, "a thread for each chunk");
     ASSERT_COMPARE(vocabulary->row_count, <=, LIMIT_VOCABULARY);
     ASSERT_COMPARE(vocabulary->token_count, >=, 1);
     ASSERT_COMPARE(vocabulary->token_count, <=, vocabulary->row_count);
-    *sampler_out = (struct cuda_sampler){
-        .V = vocabulary->row_count,
-        .token_count = vocabulary->token_count,
-        .slot_count = slot_count,
-    };
+    *sampler_out = sampler_of(vocabulary, slot_count, row_count);
     const size_t bytes = lay_out(sampler_out, vocabulary->penalty_free != NULL, block);
-    cudaError_t status = cuda_sampler_prepare(sampler_out);
-    if (status == cudaSuccess) {
-        status = cudaMemsetAsync(block, 0, bytes, stream);
-    }
+    cudaError_t status = cudaMemsetAsync(block, 0, bytes, stream);
     if (status == cudaSuccess && vocabulary->penalty_free != NULL) {
         /* The first part of the block. */
         status = cudaMemcpyAsync(block, vocabulary->penalty_free,
@@ -78,7 +94,25 @@ cudaError_t cuda_sampler_init(struct cuda_sampler *sampler_out,
     return status;
 }
 
-/* As engine/sampler_choice.c at truncation_from. */
+/* Bits of the largest distance whose mass is at least `least`, which a distance of 0 has: masses
+ * fall as distances rise. */
+static uint32_t reach_of(uint64_t least, float scale)
+{
+    uint32_t low = 0;
+    uint32_t high = sampler_math_bits(FLT_MAX);
+    while (low < high) {
+        const uint32_t middle = low + (high - low + 1) / 2;
+        const float distance = sampler_math_from_bits(middle);
+        if (sampler_math_mass(sampler_math_exp(-distance * scale)) >= least) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    return low;
+}
+
+/* As engine/sampler_choice.c at truncation_from. After scale and rwkv. */
 static void flatten_truncation(const struct sampling *sampling, uint32_t token_count,
                                struct cuda_sampler_slot *slot)
 {
@@ -88,8 +122,15 @@ static void flatten_truncation(const struct sampling *sampling, uint32_t token_c
     if (sampling->top_p > 0.0f && sampling->top_p < 1.0f) {
         slot->top_p = (uint64_t)(sampling->top_p * 0x1p64f) | 1;
     }
+    uint64_t min_mass = 0;
     if (sampling->min_p > 0.0f) {
-        slot->min_mass = sampler_math_mass(sampling->min_p < 1.0f ? sampling->min_p : 1.0f);
+        min_mass = sampler_math_mass(sampling->min_p < 1.0f ? sampling->min_p : 1.0f);
+    }
+    slot->truncates = slot->top_k > 0 || slot->top_p > 0 || min_mass > 0 ? 1 : 0;
+    if (slot->truncates != 0 && slot->greedy == 0) {
+        const float scale = slot->rwkv != 0 ? 1.0f : slot->scale;
+        slot->reach = reach_of(1, scale);
+        slot->min_p_reach = min_mass > 1 ? reach_of(min_mass, scale) : slot->reach;
     }
 }
 

@@ -22,6 +22,12 @@ extern "C" {
 
 enum { CUDA_WANT_DRAW = 1, CUDA_WANT_SCORE = 2 };
 
+enum {
+    CUDA_SAMPLER_CHUNK = 4096, /* Tokens of a row that one block looks at. */
+    CUDA_SAMPLER_LIST = 4096,  /* Tokens of a row that are listed as likely. */
+    CUDA_SAMPLER_VIEWS = 2,    /* A row as it is, and as it is drawn from. */
+};
+
 /* What a step asks of one row of logits, as the host writes it. A row may be both. */
 struct cuda_wanted {
     uint32_t item;  /* Index in the step's items. */
@@ -40,10 +46,13 @@ struct cuda_sampled {
  * cuda_sampler_start; made by that function, of no interest elsewhere. */
 struct cuda_sampler_slot {
     uint64_t top_p; /* In units of 2^-64; 0: off. */
-    uint64_t min_mass;
     uint64_t seed;
-    uint32_t top_k; /* 0: off. */
-    float scale;    /* 1 / temperature. */
+    uint32_t top_k;       /* 0: off. */
+    uint32_t truncates;   /* Whether any of top_k, top_p, min_p is on. */
+    uint32_t reach;       /* truncates: bits of the largest distance from the best score whose mass
+                             is not 0, at the temperature that truncation sees; */
+    uint32_t min_p_reach; /* of the largest that min_p lets pass. */
+    float scale;          /* 1 / temperature. */
     float presence_penalty;
     float frequency_penalty;
     float repetition_penalty; /* 0: off. */
@@ -63,13 +72,31 @@ struct cuda_sampler_slot {
     struct sampling_bias bias[LIMIT_LOGIT_BIAS]; /* By token; repeated ones in the order given. */
 };
 
-/* Borrowed pointers into the block and the vocabulary; by value to kernels. W = ceil(V / 32). */
+/* What the first kernel finds in a chunk. */
+struct cuda_sampler_peak {
+    uint64_t best_key; /* Of the order (score descending, id ascending); all ones: none possible. */
+    uint32_t floor;    /* Rank of a score that few tokens reach; 0: none. */
+    uint32_t unused;
+};
+
+/* What the second kernel has found in a row; 0 between launches. */
+struct cuda_sampler_found {
+    uint64_t mass[CUDA_SAMPLER_VIEWS];      /* Of all tokens; */
+    uint64_t near_mass[CUDA_SAMPLER_VIEWS]; /* of the likely ones, */
+    uint32_t listed[CUDA_SAMPLER_VIEWS];    /* which are so many, also beyond the list's room. */
+    uint32_t arrived;                       /* Blocks that are done with their chunk. */
+    uint32_t unused;
+};
+
+/* Borrowed pointers into the block and the vocabulary; by value to kernels. W = ceil(V / 32), R =
+ * row_count, X = chunk_count. */
 struct cuda_sampler {
     uint32_t V;
     uint32_t token_count; /* Ids at and above are never drawn. */
     uint32_t slot_count;
-    uint32_t cached_tiles;        /* Tiles of a row kept in shared memory (cuda_sampler_row.cuh). */
-    const uint32_t *penalty_free; /* [W] device; NULL: none. */
+    uint32_t row_count;              /* Rows of logits that one launch may have. */
+    uint32_t chunk_count;            /* ceil(V / CUDA_SAMPLER_CHUNK) */
+    const uint32_t *penalty_free;    /* [W] device; NULL: none. */
     struct cuda_sampler_slot *slots; /* [slot_count] */
     float *counts;         /* [slot_count][V] How often a token was generated, decayed; 0 where
                               its bit in seen_bits is not set. */
@@ -77,17 +104,22 @@ struct cuda_sampler {
     uint32_t *prompt_bits; /* [slot_count][W] Tokens of the prompt; 0 unless prompt_noted. */
     uint32_t *named_bits;  /* [slot_count][W] Tokens that a bias or a stop names, and token 0. */
     uint32_t *masks;       /* [slot_count][W + 1] Tokens allowed; then 1 where the mask applies. */
+    struct cuda_sampler_found *found; /* [R] */
+    struct cuda_sampler_peak *peaks;  /* [R][CUDA_SAMPLER_VIEWS][X] */
+    uint64_t *masses;                 /* [R][CUDA_SAMPLER_VIEWS][X] Of a chunk. */
+    uint64_t *near_keys;              /* [R][CUDA_SAMPLER_VIEWS][CUDA_SAMPLER_LIST] */
 };
 
-/* Bytes of the block, about 4.5 V a slot; it must be aligned to 256. */
-size_t cuda_sampler_bytes(const struct sampling_vocabulary *vocabulary, uint32_t slot_count);
+/* Bytes of the block, about 4.5 V a slot and 65 KiB a row of logits; it must be aligned to 256. */
+size_t cuda_sampler_bytes(const struct sampling_vocabulary *vocabulary, uint32_t slot_count,
+                          uint32_t row_count);
 
-/* Lays the slots out in `block` (device, cuda_sampler_bytes, the caller's until the end), enqueues
- * their zeroing and the copy of vocabulary->penalty_free (host, until the stream has passed), and
- * asks the device for shared memory. Every other function needs it first. */
+/* Lays everything out in `block` (device, cuda_sampler_bytes, the caller's until the end), enqueues
+ * its zeroing and the copy of vocabulary->penalty_free (host, until the stream has passed). Every
+ * other function needs it first. row_count: the largest logit_capacity below. */
 cudaError_t cuda_sampler_init(struct cuda_sampler *sampler_out,
                               const struct sampling_vocabulary *vocabulary, uint32_t slot_count,
-                              void *block, cudaStream_t stream);
+                              uint32_t row_count, void *block, cudaStream_t stream);
 
 /* sampler_start: the slot's next draw is its first, without a mask, with nothing noted of a prompt.
  * staging: pinned, written here, the caller's again when the stream has passed. Tells nothing to
@@ -110,8 +142,9 @@ cudaError_t cuda_sampler_note(const struct cuda_sampler *sampler, const struct c
 /* sampler_draw for the rows with CUDA_WANT_DRAW whose item is active and whose slot has not ended:
  * also writes last_token and ended of the slot. A slot at most once a step. logits
  * [logit_capacity][V] f32, aligned to 16, only read; wanted [logit_capacity]; results_out
- * [logit_capacity], device or pinned, written where the flag is set. One block a row, of the
- * header's logit_count. */
+ * [logit_capacity], device or pinned, written where the flag is set. Two kernels, one block for
+ * each chunk of each row of the header's logit_count. They read wanted and the slots' parameters
+ * before they wait, as the step's description may be. */
 cudaError_t cuda_sampler_draw(const struct cuda_sampler *sampler, const struct cuda_launch *launch,
                               struct cuda_step step, uint32_t logit_capacity, const float *logits,
                               const struct cuda_wanted *wanted, struct cuda_sampled *results_out);

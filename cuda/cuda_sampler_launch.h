@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cuda/cuda_sampler_launch.h - what cuda_sampler.c asks of cuda_sampler_draw.cu.
+ * cuda/cuda_sampler_launch.h - what cuda_sampler.c asks of cuda_sampler_history.cu.
  *
  * Not for other files. Thread: the engine's. */
 #pragma once
@@ -10,9 +10,6 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* Sets cached_tiles to what the device's shared memory allows, and allows it to the kernels. */
-cudaError_t cuda_sampler_prepare(struct cuda_sampler *sampler);
 
 /* Forgets the slot's history, mask and prompt; notes which tokens its new parameters name. */
 cudaError_t cuda_sampler_forget(const struct cuda_sampler *sampler, cudaStream_t stream,

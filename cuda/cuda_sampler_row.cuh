@@ -2,11 +2,9 @@
  *
  * cuda/cuda_sampler_row.cuh - one row of scores as a block of threads sees it.
  *
- * A row is V tokens cut into one segment of whole tiles for each warp, a tile being 32 lanes of
- * four neighbouring tokens: warps, tiles and lanes stand in the order of ids. A pass visits every
- * tile. The first pass keeps as many tiles as fit in shared memory, where each thread reads only
- * what it wrote; the others it loads (and adjusts) again, from the second-level cache mostly.
- * Truncation and draw: cuda_sampler_choice.cuh. Thread: a block of the device. */
+ * A thread takes four neighbouring tokens at a time, so that a block's visit is of 1024 tokens and
+ * four visits are a chunk. Scores are made from logits where they are needed, never stored.
+ * Thread: a block of the device. */
 #pragma once
 
 #include "cuda/cuda_device.cuh"
@@ -15,10 +13,10 @@
 
 enum {
     SAMPLER_LANES = 32,
-    SAMPLER_TILE = 4 * SAMPLER_LANES, /* Tokens. */
-    SAMPLER_WARPS_MAX = 32,
-    SAMPLER_LIST_MAX = 2048, /* Candidates in shared memory; 16 KiB. */
-    SAMPLER_BATCH = 4,       /* Tiles whose loads are under way together. */
+    SAMPLER_THREADS = 256, /* Of every block. */
+    SAMPLER_WARPS = SAMPLER_THREADS / SAMPLER_LANES,
+    SAMPLER_VISIT = 4 * SAMPLER_THREADS,
+    SAMPLER_VISITS = CUDA_SAMPLER_CHUNK / SAMPLER_VISIT, /* Of a chunk. */
 };
 
 /* OpenAI: -100 "should result in a ban". */
@@ -33,20 +31,11 @@ enum {
 #define SAMPLER_APART inline
 #endif
 
-/* Masses summed and tokens counted over a set. */
-struct sampler_tally {
-    uint64_t mass;
-    uint32_t count;
-};
-
 /* What all threads know of the row. */
 struct sampler_row {
     const float *logits; /* [V] */
     uint32_t V;
     uint32_t token_count;
-    uint32_t tiles; /* Of each warp. */
-    uint32_t cached_tiles;
-    float4 *cache;                        /* [cached_tiles][blockDim.x] */
     const struct cuda_sampler_slot *slot; /* NULL: scores are logits; else they are adjusted: */
     const float *counts;                  /* [V] */
     const uint32_t *seen_bits;
@@ -54,16 +43,6 @@ struct sampler_row {
     const uint32_t *prompt_bits; /* NULL: no repetition penalty. */
     const uint32_t *mask;        /* NULL: none. */
     bool ends_are_forbidden;
-};
-
-/* A block's static shared memory. */
-struct sampler_shared {
-    uint64_t reduced[SAMPLER_WARPS_MAX];
-    uint64_t list[SAMPLER_LIST_MAX]; /* Keys of candidates. */
-    uint64_t cutoff;
-    uint32_t list_count; /* Also those that did not fit. */
-    int32_t token;
-    struct sampler_row row;
 };
 
 static __host__ __device__ __forceinline__ uint32_t sampler_words(uint32_t V)
@@ -101,21 +80,22 @@ static __device__ __forceinline__ uint64_t sampler_warp_reduce(enum sampler_redu
     return value;
 }
 
-/* All threads get the result; reduced[] may be used again. */
-static __device__ __forceinline__ uint64_t sampler_block_reduce(struct sampler_shared *shared,
+/* All threads get the result. reduced [SAMPLER_WARPS], shared: not used by anything else since the
+ * barrier before. */
+static __device__ __forceinline__ uint64_t sampler_block_reduce(uint64_t *reduced,
                                                                 enum sampler_reduction reduction,
                                                                 uint64_t value)
 {
-    const uint32_t lane = threadIdx.x % SAMPLER_LANES;
-    const uint32_t warps = blockDim.x / SAMPLER_LANES;
     const uint64_t of_warp = sampler_warp_reduce(reduction, value);
-    if (lane == 0) {
-        shared->reduced[threadIdx.x / SAMPLER_LANES] = of_warp;
+    if (threadIdx.x % SAMPLER_LANES == 0) {
+        reduced[threadIdx.x / SAMPLER_LANES] = of_warp;
     }
     __syncthreads();
-    const uint64_t neutral = reduction == SAMPLER_MIN ? UINT64_MAX : 0;
-    const uint64_t of_block =
-        sampler_warp_reduce(reduction, lane < warps ? shared->reduced[lane] : neutral);
+    uint64_t of_block = reduced[0];
+#pragma unroll
+    for (uint32_t warp = 1; warp < SAMPLER_WARPS; warp++) {
+        of_block = sampler_combine(reduction, of_block, reduced[warp]);
+    }
     __syncthreads();
     return of_block;
 }
@@ -208,49 +188,42 @@ static __device__ __forceinline__ float4 sampler_adjust(const struct sampler_row
     return scores;
 }
 
-/* -inf for ids without a token. */
-static __device__ __forceinline__ float4 sampler_load(const struct sampler_row *row, uint32_t token)
+/* Logits of four neighbours; -inf for ids without a token. */
+static __device__ __forceinline__ float4 sampler_load(const float *logits, uint32_t V,
+                                                      uint32_t token_count, uint32_t token)
 {
-    const uint32_t count = row->token_count;
-    float4 scores = make_float4(-INFINITY, -INFINITY, -INFINITY, -INFINITY);
-    if (token + 3 < count && row->V % 4 == 0) {
-        return *(const float4 *)(row->logits + token);
+    if (token + 3 < token_count && V % 4 == 0) {
+        return *(const float4 *)(logits + token);
     }
-    scores.x = token < count ? row->logits[token] : scores.x;
-    scores.y = token + 1 < count ? row->logits[token + 1] : scores.y;
-    scores.z = token + 2 < count ? row->logits[token + 2] : scores.z;
-    scores.w = token + 3 < count ? row->logits[token + 3] : scores.w;
+    float4 scores = make_float4(-INFINITY, -INFINITY, -INFINITY, -INFINITY);
+    scores.x = token < token_count ? logits[token] : scores.x;
+    scores.y = token + 1 < token_count ? logits[token + 1] : scores.y;
+    scores.z = token + 2 < token_count ? logits[token + 2] : scores.z;
+    scores.w = token + 3 < token_count ? logits[token + 3] : scores.w;
     return scores;
+}
+
+/* sampler_math_clean in two instructions: the maximum of NaN and a number is the number. */
+static __device__ __forceinline__ float sampler_clean(float score)
+{
+    return fminf(fmaxf(score, -INFINITY), FLT_MAX);
 }
 
 static __device__ __forceinline__ float4 sampler_clean4(float4 scores)
 {
-    return make_float4(sampler_math_clean(scores.x), sampler_math_clean(scores.y),
-                       sampler_math_clean(scores.z), sampler_math_clean(scores.w));
+    return make_float4(sampler_clean(scores.x), sampler_clean(scores.y), sampler_clean(scores.z),
+                       sampler_clean(scores.w));
 }
 
-static __device__ __forceinline__ uint32_t sampler_token_of(const struct sampler_row *row,
-                                                            uint32_t tile)
+/* The scores of four neighbours' logits: adjusted, not yet clean. */
+static __device__ __forceinline__ float4 sampler_scores(const struct sampler_row *row,
+                                                        uint32_t token, float4 logits)
 {
-    const uint32_t warp = threadIdx.x / SAMPLER_LANES;
-    return (warp * row->tiles + tile) * SAMPLER_TILE + threadIdx.x % SAMPLER_LANES * 4;
+    return row->slot != NULL && token < row->token_count ? sampler_adjust(row, token, logits)
+                                                         : logits;
 }
 
-/* The thread's four final scores of a tile: adjusted, and clean; after sampler_best. */
-static __device__ __forceinline__ float4 sampler_tile(const struct sampler_row *row, uint32_t tile)
-{
-    if (tile < row->cached_tiles) {
-        return row->cache[tile * blockDim.x + threadIdx.x];
-    }
-    const uint32_t token = sampler_token_of(row, tile);
-    float4 scores = sampler_load(row, token);
-    if (row->slot != NULL && token < row->token_count) {
-        scores = sampler_adjust(row, token, scores);
-    }
-    return sampler_clean4(scores);
-}
-
-/* ---- The largest -------------------------------------------------------------------------- */
+/* ---- The order of scores ------------------------------------------------------------------ */
 
 /* Larger scores have smaller ranks; both zeros have the same. */
 static __device__ __forceinline__ uint32_t sampler_rank(float score)
@@ -263,69 +236,6 @@ static __device__ __forceinline__ uint32_t sampler_rank(float score)
 static __device__ __forceinline__ float sampler_score_of_rank(uint32_t rank)
 {
     return sampler_math_from_bits((rank >> 31) != 0 ? rank : ~rank & 0x7fffffffu);
-}
-
-/* The key of a token in the order (score descending, id ascending). */
-static __device__ __forceinline__ uint64_t sampler_exact_key(float score, uint32_t token)
-{
-    return (uint64_t)sampler_rank(score) << 32 | token;
-}
-
-static __device__ __forceinline__ void sampler_prefer(float score, uint32_t token, float *best,
-                                                      uint32_t *best_token)
-{
-    if (score > *best) {
-        *best = score;
-        *best_token = token;
-    }
-}
-
-/* A thread's part of the first pass: fills the cache and returns the exact key of its best. */
-static __device__ __forceinline__ uint64_t sampler_best_of_thread(const struct sampler_row *row,
-                                                                  bool is_adjusted)
-{
-    const uint32_t tiles = row->tiles; /* Copies, which the stores below cannot change. */
-    const uint32_t cached_tiles = row->cached_tiles;
-    float4 *cache = row->cache + threadIdx.x;
-    const uint32_t first_token = sampler_token_of(row, 0);
-    float best = -INFINITY;
-    uint32_t best_token = 0;
-    for (uint32_t first = 0; first < tiles; first += SAMPLER_BATCH) {
-        float4 batch[SAMPLER_BATCH];
-#pragma unroll
-        for (uint32_t index = 0; index < SAMPLER_BATCH; index++) {
-            const uint32_t token = first_token + (first + index) * SAMPLER_TILE;
-            batch[index] = sampler_load(row, first + index < tiles ? token : row->V);
-        }
-#pragma unroll
-        for (uint32_t index = 0; index < SAMPLER_BATCH; index++) {
-            const uint32_t tile = first + index;
-            const uint32_t token = first_token + tile * SAMPLER_TILE;
-            float4 scores = batch[index];
-            if (is_adjusted && tile < tiles && token < row->token_count) {
-                scores = sampler_adjust(row, token, scores);
-            }
-            scores = sampler_clean4(scores);
-            if (tile < cached_tiles) {
-                cache[tile * blockDim.x] = scores;
-            }
-            sampler_prefer(scores.x, token, &best, &best_token);
-            sampler_prefer(scores.y, token + 1, &best, &best_token);
-            sampler_prefer(scores.z, token + 2, &best, &best_token);
-            sampler_prefer(scores.w, token + 3, &best, &best_token);
-        }
-    }
-    return best > -INFINITY ? sampler_exact_key(best, best_token) : SAMPLER_NO_KEY;
-}
-
-/* The first pass: returns the exact key of the largest score, the lowest id among equals;
- * SAMPLER_NO_KEY when no token is possible. */
-static __device__ SAMPLER_APART uint64_t sampler_best(struct sampler_shared *shared,
-                                                      const struct sampler_row *row)
-{
-    const uint64_t key =
-        row->slot != NULL ? sampler_best_of_thread(row, true) : sampler_best_of_thread(row, false);
-    return sampler_block_reduce(shared, SAMPLER_MIN, key);
 }
 
 /* ---- Masses: step 3 ----------------------------------------------------------------------- */
@@ -346,17 +256,8 @@ static __device__ __forceinline__ uint64_t sampler_mass_at(float distance, float
     return sampler_mass(sampler_math_exp(-distance * scale));
 }
 
-static __device__ SAMPLER_APART uint64_t sampler_total_mass(struct sampler_shared *shared,
-                                                            const struct sampler_row *row,
-                                                            float best, float scale)
+/* floor(mass * fraction / 2^64) */
+static __device__ __forceinline__ uint64_t sampler_mass_share(uint64_t mass, uint64_t fraction)
 {
-    uint64_t mass = 0;
-    for (uint32_t tile = 0; tile < row->tiles; tile++) {
-        const float4 scores = sampler_tile(row, tile);
-        mass += sampler_mass_at(best - scores.x, scale);
-        mass += sampler_mass_at(best - scores.y, scale);
-        mass += sampler_mass_at(best - scores.z, scale);
-        mass += sampler_mass_at(best - scores.w, scale);
-    }
-    return sampler_block_reduce(shared, SAMPLER_SUM, mass);
+    return __umul64hi(mass, fraction);
 }

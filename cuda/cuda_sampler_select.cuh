@@ -2,279 +2,304 @@
  *
  * cuda/cuda_sampler_select.cuh - the smallest prefix of an order that weighs or counts enough.
  *
- * A prefix is its largest key, its cutoff. Passes over the row narrow the range of keys in which
- * the cutoff lies until it fits a list in shared memory; the list is sorted and its masses summed
- * in order. Masses are integers and keys unique, so that how the range was narrowed shows nowhere.
- * Thread: a block of the device. */
+ * A search tallies a set's tokens in 256 bins of neighbours in the order, goes on in the bin where
+ * enough is reached, and compares the last few each with each. Positions are unique, so that bins
+ * show nowhere in a result. Thread: a block of the device. */
 #pragma once
 
-#include "cuda/cuda_sampler_row.cuh"
+#include "cuda/cuda_sampler_set.cuh"
 
-/* As engine/sampler_choice.c: distances from the best, in natural logarithms. */
-#define SAMPLER_REACH_FIRST 4.0f
-#define SAMPLER_REACH_FACTOR 1.5f
-#define SAMPLER_REACH_LAST 64.0f
+enum { SAMPLER_BIN_BITS = 8 };
+#define SAMPLER_ANY_BIN UINT32_MAX
 
-/* How a prefix is asked for. */
-struct sampler_order {
-    float best;    /* Largest score of the row. */
-    float scale;   /* 1 / temperature: turns distances into masses. */
-    bool is_exact; /* Keys hold scores; else distances, whose rounding makes more of them equal. */
-    bool weighs;   /* Masses are wanted beside counts. */
+/* ---- Ranges ------------------------------------------------------------------------------- */
+
+/* The positions in [low, high], of one bin when it has been found. */
+struct sampler_range {
+    uint64_t low;
+    uint64_t high;
+    uint64_t base; /* What low is mapped to. */
+    uint32_t shift;
+    uint32_t bin; /* SAMPLER_ANY_BIN: all. */
+    bool is_raw;  /* Positions are mapped to themselves. */
 };
 
-static __device__ __forceinline__ uint64_t sampler_key(const struct sampler_order *order,
-                                                       float score, uint32_t token)
+/* Never falls where positions rise. Distances + 1 as bits have bins of equal width up to a distance
+ * of 1, and wider ones beyond, where tokens are scarce in the sum. */
+static __device__ __forceinline__ uint64_t sampler_map(const struct sampler_order *order,
+                                                       bool is_raw, uint64_t position)
 {
-    const uint32_t high =
-        order->is_exact ? sampler_rank(score) : sampler_math_bits(order->best - score);
-    return (uint64_t)high << 32 | token;
+    return is_raw ? position : sampler_math_bits(sampler_distance(order, position) + 1.0f);
 }
 
-static __device__ __forceinline__ uint64_t sampler_key_mass(const struct sampler_order *order,
-                                                            uint64_t key)
+static __device__ __forceinline__ struct sampler_range
+sampler_range_over(const struct sampler_order *order, uint64_t low, uint64_t high)
 {
-    const float distance = sampler_math_from_bits((uint32_t)(key >> 32));
-    return order->weighs ? sampler_mass_at(distance, order->scale) : 0;
-}
-
-/* The largest key of a possible token. */
-static __device__ __forceinline__ uint64_t sampler_last_key(const struct sampler_order *order)
-{
-    const uint32_t impossible =
-        order->is_exact ? sampler_rank(-INFINITY) : sampler_math_bits(INFINITY);
-    return ((uint64_t)impossible << 32) - 1;
-}
-
-/* The largest key within `reach`. */
-static __device__ __forceinline__ uint64_t sampler_reach_key(const struct sampler_order *order,
-                                                             float reach)
-{
-    const uint64_t last = sampler_last_key(order);
-    if (reach >= SAMPLER_REACH_LAST) {
-        return last;
+    struct sampler_range range = {low, high, 0, 0, SAMPLER_ANY_BIN, order->is_by_id};
+    range.base = sampler_map(order, range.is_raw, low);
+    uint64_t width = sampler_map(order, range.is_raw, high) - range.base;
+    if (width == 0) { /* Ties: their ids differ. */
+        range.is_raw = true;
+        range.base = low;
+        width = high - low;
     }
-    const uint32_t high = order->is_exact ? sampler_rank(order->best - reach)
-                                          : sampler_math_bits(reach / order->scale);
-    const uint64_t key = (uint64_t)high << 32 | UINT32_MAX;
-    return key < last ? key : last;
+    const int bits = 64 - __clzll((long long)width);
+    range.shift = bits > SAMPLER_BIN_BITS ? (uint32_t)(bits - SAMPLER_BIN_BITS) : 0;
+    return range;
 }
 
-/* ---- Passes over keys --------------------------------------------------------------------- */
-
-static __device__ __forceinline__ void sampler_tally_one(struct sampler_shared *shared,
-                                                         const struct sampler_order *order,
-                                                         uint64_t key, uint64_t low, uint64_t high,
-                                                         struct sampler_tally *tally)
+static __device__ __forceinline__ uint32_t sampler_bin_of(const struct sampler_order *order,
+                                                          const struct sampler_range *range,
+                                                          uint64_t position)
 {
-    if (key < low || key > high) {
-        return;
-    }
-    tally->count++;
-    tally->mass += sampler_key_mass(order, key);
-    /* The look ahead of the addition spares a row of many candidates a queue of 65536. */
-    if (*(volatile uint32_t *)&shared->list_count <= SAMPLER_LIST_MAX) {
-        const uint32_t place = atomicAdd(&shared->list_count, 1u);
-        if (place < SAMPLER_LIST_MAX) {
-            shared->list[place] = key;
+    return (uint32_t)((sampler_map(order, range->is_raw, position) - range->base) >> range->shift);
+}
+
+static __device__ __forceinline__ bool sampler_holds(const struct sampler_order *order,
+                                                     const struct sampler_range *range,
+                                                     uint64_t position)
+{
+    return position >= range->low && position <= range->high &&
+           (range->bin == SAMPLER_ANY_BIN || sampler_bin_of(order, range, position) == range->bin);
+}
+
+/* From the smallest to the largest position of a range; one at least. */
+template <bool is_listed>
+static __device__ __forceinline__ struct sampler_range
+sampler_tighten(struct sampler_shared *shared, const struct sampler_range *range)
+{
+    const struct sampler_set *set = &shared->set;
+    uint64_t low = UINT64_MAX;
+    uint64_t high = 0;
+    float4 next = sampler_fetch<is_listed>(set, 0);
+    for (uint32_t visit = 0; visit < sampler_visits<is_listed>(set); visit++) {
+        uint64_t positions[4];
+        const float4 logits = next;
+        next = sampler_fetch<is_listed>(set, visit + 1);
+        sampler_meet<is_listed>(shared, visit, logits, positions);
+#pragma unroll
+        for (uint32_t index = 0; index < 4; index++) {
+            const uint64_t position = positions[index];
+            if (sampler_holds(&set->order, range, position)) {
+                low = position < low ? position : low;
+                high = position > high ? position : high;
+            }
         }
     }
+    low = sampler_block_reduce(shared->reduced, SAMPLER_MIN, low);
+    high = sampler_block_reduce(shared->reduced, SAMPLER_MAX, high);
+    return sampler_range_over(&set->order, low, high);
 }
 
-/* Counts and weighs the keys in [low, high]; lists them too when they are SAMPLER_LIST_MAX at
- * most. */
-static __device__ SAMPLER_APART struct sampler_tally
-sampler_measure(struct sampler_shared *shared, const struct sampler_row *row,
-                const struct sampler_order *order, uint64_t low, uint64_t high)
+/* ---- Bins --------------------------------------------------------------------------------- */
+
+/* Two additions of words: shared memory has none of 64 bits. Whoever makes the low word overflow
+ * carries. */
+static __device__ __forceinline__ void sampler_add_to_bin(struct sampler_shared *shared,
+                                                          uint32_t bin, uint64_t mass)
 {
-    __syncthreads(); /* The list is read no more. */
-    if (threadIdx.x == 0) {
-        shared->list_count = 0;
+    atomicAdd(&shared->bin_count[bin], 1u);
+    const uint32_t low = (uint32_t)mass;
+    const uint32_t before = atomicAdd(&shared->bin_mass[0][bin], low);
+    const uint32_t high = (uint32_t)(mass >> 32) + (before + low < low ? 1 : 0);
+    if (high != 0) {
+        atomicAdd(&shared->bin_mass[1][bin], high);
+    }
+}
+
+template <bool is_listed>
+static __device__ __forceinline__ void sampler_fill_bins(struct sampler_shared *shared,
+                                                         const struct sampler_range *range)
+{
+    const struct sampler_set *set = &shared->set;
+    shared->bin_mass[0][threadIdx.x] = 0;
+    shared->bin_mass[1][threadIdx.x] = 0;
+    shared->bin_count[threadIdx.x] = 0;
+    __syncthreads();
+    float4 next = sampler_fetch<is_listed>(set, 0);
+    for (uint32_t visit = 0; visit < sampler_visits<is_listed>(set); visit++) {
+        uint64_t positions[4];
+        const float4 logits = next;
+        next = sampler_fetch<is_listed>(set, visit + 1);
+        sampler_meet<is_listed>(shared, visit, logits, positions);
+#pragma unroll
+        for (uint32_t index = 0; index < 4; index++) {
+            if (sampler_holds(&set->order, range, positions[index])) {
+                sampler_add_to_bin(shared, sampler_bin_of(&set->order, range, positions[index]),
+                                   sampler_weigh(&set->order, positions[index]));
+            }
+        }
     }
     __syncthreads();
-    struct sampler_tally tally = {0, 0};
-    for (uint32_t tile = 0; tile < row->tiles; tile++) {
-        const float4 scores = sampler_tile(row, tile);
-        const uint32_t token = sampler_token_of(row, tile);
-        sampler_tally_one(shared, order, sampler_key(order, scores.x, token), low, high, &tally);
-        sampler_tally_one(shared, order, sampler_key(order, scores.y, token + 1), low, high,
-                          &tally);
-        sampler_tally_one(shared, order, sampler_key(order, scores.z, token + 2), low, high,
-                          &tally);
-        sampler_tally_one(shared, order, sampler_key(order, scores.w, token + 3), low, high,
-                          &tally);
+}
+
+/* Sum of `own` over the threads before this one. */
+static __device__ __forceinline__ struct sampler_tally
+sampler_sum_before(struct sampler_shared *shared, struct sampler_tally own)
+{
+    const uint32_t lane = threadIdx.x % SAMPLER_LANES;
+    const uint32_t own_warp = threadIdx.x / SAMPLER_LANES;
+    struct sampler_tally sum = own;
+#pragma unroll
+    for (uint32_t offset = 1; offset < SAMPLER_LANES; offset *= 2) {
+        const uint64_t mass = __shfl_up_sync(CUDA_WARP_ALL, sum.mass, offset);
+        const uint32_t count = __shfl_up_sync(CUDA_WARP_ALL, sum.count, offset);
+        sum.mass += lane >= offset ? mass : 0;
+        sum.count += lane >= offset ? count : 0;
     }
-    tally.count = (uint32_t)sampler_block_reduce(shared, SAMPLER_SUM, tally.count);
-    tally.mass = sampler_block_reduce(shared, SAMPLER_SUM, tally.mass);
+    if (lane == SAMPLER_LANES - 1) {
+        shared->reduced[own_warp] = sum.mass;
+        shared->counted[own_warp] = sum.count;
+    }
+    __syncthreads();
+#pragma unroll
+    for (uint32_t warp = 0; warp < SAMPLER_WARPS; warp++) {
+        sum.mass += warp < own_warp ? shared->reduced[warp] : 0;
+        sum.count += warp < own_warp ? shared->counted[warp] : 0;
+    }
+    const struct sampler_tally before = {sum.mass - own.mass, sum.count - own.count};
+    return before;
+}
+
+/* Sets bin and before of `shared` to the bin in which enough is reached, and total to what all come
+ * to; SAMPLER_ANY_BIN when that is not enough. */
+static __device__ __forceinline__ void sampler_find_bin(struct sampler_shared *shared,
+                                                        struct sampler_tally before,
+                                                        struct sampler_tally wanted)
+{
+    const struct sampler_tally own = {(uint64_t)shared->bin_mass[1][threadIdx.x] << 32 |
+                                          shared->bin_mass[0][threadIdx.x],
+                                      shared->bin_count[threadIdx.x]};
+    if (threadIdx.x == 0) {
+        shared->bin = SAMPLER_ANY_BIN;
+    }
+    const struct sampler_tally below = sampler_add(before, sampler_sum_before(shared, own));
+    const struct sampler_tally with = sampler_add(below, own);
+    if (!sampler_suffices(below, wanted) && sampler_suffices(with, wanted)) {
+        shared->bin = threadIdx.x;
+        shared->before = below;
+    }
+    if (threadIdx.x == SAMPLER_BINS - 1) {
+        shared->total = with;
+    }
+    __syncthreads();
+}
+
+/* ---- The last few ------------------------------------------------------------------------- */
+
+/* Fills few; returns how many there are, SAMPLER_FEW at most. */
+template <bool is_listed>
+static __device__ __forceinline__ uint32_t sampler_gather(struct sampler_shared *shared,
+                                                          const struct sampler_range *range)
+{
+    const struct sampler_set *set = &shared->set;
+    __syncthreads(); /* The last few are read no more. */
+    if (threadIdx.x == 0) {
+        shared->few_count = 0;
+    }
+    __syncthreads();
+    float4 next = sampler_fetch<is_listed>(set, 0);
+    for (uint32_t visit = 0; visit < sampler_visits<is_listed>(set); visit++) {
+        uint64_t positions[4];
+        const float4 logits = next;
+        next = sampler_fetch<is_listed>(set, visit + 1);
+        sampler_meet<is_listed>(shared, visit, logits, positions);
+#pragma unroll
+        for (uint32_t index = 0; index < 4; index++) {
+            const uint64_t position = positions[index];
+            if (sampler_holds(&set->order, range, position)) {
+                const uint32_t place = atomicAdd(&shared->few_count, 1u);
+                shared->few[place].position = position;
+                shared->few[place].mass = sampler_weigh(&set->order, position);
+            }
+        }
+    }
+    __syncthreads();
+    return shared->few_count;
+}
+
+/* Tally of the few before a position. */
+static __device__ __forceinline__ struct sampler_tally
+sampler_tally_before(const struct sampler_shared *shared, uint32_t few_count, uint64_t position)
+{
+    struct sampler_tally tally = {0, 0};
+#pragma unroll 4
+    for (uint32_t index = 0; index < few_count; index++) {
+        const struct sampler_member other = shared->few[index];
+        tally.mass += other.position < position ? other.mass : 0;
+        tally.count += other.position < position ? 1 : 0;
+    }
     return tally;
 }
 
-/* Halfway between the smallest and the largest key in [low, high]: less than the largest. There
- * are two at least. */
-static __device__ SAMPLER_APART uint64_t sampler_middle(struct sampler_shared *shared,
-                                                        const struct sampler_row *row,
-                                                        const struct sampler_order *order,
-                                                        uint64_t low, uint64_t high)
+/* The end of a search, in a range of at most SAMPLER_FEW in which enough is reached. */
+template <bool is_listed>
+static __device__ __forceinline__ struct sampler_prefix
+sampler_settle(struct sampler_shared *shared, const struct sampler_range *range,
+               struct sampler_tally before, struct sampler_tally wanted)
 {
-    uint64_t smallest = UINT64_MAX;
-    uint64_t largest = 0;
-    for (uint32_t tile = 0; tile < row->tiles; tile++) {
-        const float4 scores = sampler_tile(row, tile);
-        const float values[4] = {scores.x, scores.y, scores.z, scores.w};
-#pragma unroll
-        for (uint32_t index = 0; index < 4; index++) {
-            const uint64_t key =
-                sampler_key(order, values[index], sampler_token_of(row, tile) + index);
-            if (key >= low && key <= high) {
-                smallest = key < smallest ? key : smallest;
-                largest = key > largest ? key : largest;
-            }
+    const uint32_t few_count = sampler_gather<is_listed>(shared, range);
+    if (threadIdx.x < few_count) {
+        const struct sampler_member own = shared->few[threadIdx.x];
+        const struct sampler_tally below =
+            sampler_add(before, sampler_tally_before(shared, few_count, own.position));
+        const struct sampler_tally with = {below.mass + own.mass, below.count + 1};
+        if (!sampler_suffices(below, wanted) && sampler_suffices(with, wanted)) {
+            shared->prefix.cutoff = own.position;
+            shared->prefix.tally = with;
         }
     }
-    smallest = sampler_block_reduce(shared, SAMPLER_MIN, smallest);
-    largest = sampler_block_reduce(shared, SAMPLER_MAX, largest);
-    return smallest + (largest - smallest) / 2;
+    __syncthreads();
+    return shared->prefix;
 }
 
-/* ---- The list ----------------------------------------------------------------------------- */
+/* ---- Searches ----------------------------------------------------------------------------- */
 
-static __device__ __forceinline__ void sampler_sort_pair(uint64_t *list, uint32_t pair,
-                                                         uint32_t stride, uint32_t length)
+/* The smallest prefix of the set that suffices. Only positions in [low, high] are looked at;
+ * `before` is the tally of those below low, which does not suffice; `count` that of those within,
+ * or more when they may not suffice either. */
+template <bool is_listed>
+static __device__ SAMPLER_APART struct sampler_prefix
+sampler_search(struct sampler_shared *shared, uint64_t low, uint64_t high, uint32_t count,
+               struct sampler_tally before, struct sampler_tally wanted)
 {
-    const uint32_t low = 2 * pair - (pair & (stride - 1));
-    const uint32_t high = low + stride;
-    const uint64_t first = list[low];
-    const uint64_t second = list[high];
-    const bool rises = (low & length) == 0;
-    if ((first > second) == rises) {
-        list[low] = second;
-        list[high] = first;
+    struct sampler_range range = sampler_range_over(&shared->set.order, low, high);
+    while (count > SAMPLER_FEW) {
+        sampler_fill_bins<is_listed>(shared, &range);
+        sampler_find_bin(shared, before, wanted);
+        if (shared->bin == SAMPLER_ANY_BIN) {
+            const struct sampler_prefix none = {SAMPLER_NO_KEY, shared->total};
+            __syncthreads(); /* The total has been read. */
+            return none;
+        }
+        range.bin = shared->bin;
+        before = shared->before;
+        count = shared->bin_count[range.bin];
+        if (count > SAMPLER_FEW) {
+            range = sampler_tighten<is_listed>(shared, &range);
+        }
     }
+    return sampler_settle<is_listed>(shared, &range, before, wanted);
 }
 
-/* Sorts the list's first `count` keys (K. Batcher, Sorting networks and their applications, 1968).
- * Strides up to 32 stay within 64 keys that one warp owns. */
-static __device__ SAMPLER_APART void sampler_sort(struct sampler_shared *shared, uint32_t count)
+/* The smallest prefix of the whole order, not by id, that suffices; that of all tokens up to
+ * last_key, when it does not. */
+static __device__ SAMPLER_APART struct sampler_prefix sampler_select(struct sampler_shared *shared,
+                                                                     struct sampler_tally wanted)
 {
-    uint32_t padded = 2 * SAMPLER_LANES;
-    while (padded < count) {
-        padded *= 2;
+    const struct sampler_set *set = &shared->set;
+    const struct sampler_tally nothing = {0, 0};
+    if (sampler_suffices(set->near, wanted)) {
+        return set->is_listed ? sampler_search<true>(shared, set->first_key, set->near_key,
+                                                     set->near.count, nothing, wanted)
+                              : sampler_search<false>(shared, set->first_key, set->near_key,
+                                                      set->near.count, nothing, wanted);
     }
-    for (uint32_t index = count + threadIdx.x; index < padded; index += blockDim.x) {
-        shared->list[index] = UINT64_MAX;
+    struct sampler_prefix prefix = {SAMPLER_NO_KEY, set->near};
+    if (set->near_key < set->last_key) {
+        prefix = sampler_search<false>(shared, set->near_key + 1, set->last_key, UINT32_MAX,
+                                       set->near, wanted);
     }
-    __syncthreads();
-    for (uint32_t length = 2; length <= padded; length *= 2) {
-        for (uint32_t stride = length / 2; stride > 0; stride /= 2) {
-            for (uint32_t pair = threadIdx.x; pair < padded / 2; pair += blockDim.x) {
-                sampler_sort_pair(shared->list, pair, stride, length);
-            }
-            const uint32_t next = stride > 1 ? stride / 2 : length;
-            if (stride > SAMPLER_LANES || next > SAMPLER_LANES) {
-                __syncthreads();
-            } else {
-                __syncwarp();
-            }
-        }
-    }
-    __syncthreads();
-}
-
-/* Sum of `value` over the threads before this one. */
-static __device__ __forceinline__ uint64_t sampler_sum_before(struct sampler_shared *shared,
-                                                              uint64_t value)
-{
-    const uint32_t lane = threadIdx.x % SAMPLER_LANES;
-    uint64_t sum = value;
-#pragma unroll
-    for (uint32_t offset = 1; offset < SAMPLER_LANES; offset *= 2) {
-        const uint64_t before = __shfl_up_sync(CUDA_WARP_ALL, sum, offset);
-        sum += lane >= offset ? before : 0;
-    }
-    if (lane == SAMPLER_LANES - 1) {
-        shared->reduced[threadIdx.x / SAMPLER_LANES] = sum;
-    }
-    __syncthreads();
-    for (uint32_t warp = 0; warp < threadIdx.x / SAMPLER_LANES; warp++) {
-        sum += shared->reduced[warp];
-    }
-    __syncthreads();
-    return sum - value;
-}
-
-/* The key of the sorted list at which `before` and the keys up to it reach what is wanted; the
- * last, when none does. count >= 1. */
-static __device__ SAMPLER_APART uint64_t sampler_list_cutoff(struct sampler_shared *shared,
-                                                             const struct sampler_order *order,
-                                                             uint32_t count,
-                                                             struct sampler_tally before,
-                                                             struct sampler_tally wanted)
-{
-    const uint32_t share = (count + blockDim.x - 1) / blockDim.x;
-    const uint32_t first = threadIdx.x * share < count ? threadIdx.x * share : count;
-    const uint32_t end = first + share < count ? first + share : count;
-    uint64_t mass = 0;
-    for (uint32_t index = first; index < end; index++) {
-        mass += sampler_key_mass(order, shared->list[index]);
-    }
-    if (threadIdx.x == 0) {
-        shared->cutoff = shared->list[count - 1];
-    }
-    uint64_t sum = before.mass + sampler_sum_before(shared, mass);
-    bool reached = sum >= wanted.mass || before.count + first >= wanted.count;
-    for (uint32_t index = first; index < end && !reached; index++) {
-        sum += sampler_key_mass(order, shared->list[index]);
-        reached = sum >= wanted.mass || before.count + index + 1 >= wanted.count;
-        if (reached) {
-            shared->cutoff = shared->list[index];
-        }
-    }
-    __syncthreads();
-    const uint64_t cutoff = shared->cutoff;
-    __syncthreads();
-    return cutoff;
-}
-
-/* ---- Prefixes ----------------------------------------------------------------------------- */
-
-/* The cutoff of the smallest prefix that has wanted.count members or wanted.mass (both at least 1);
- * `last` when those up to it have neither. */
-static __device__ SAMPLER_APART uint64_t sampler_select(struct sampler_shared *shared,
-                                                        const struct sampler_row *row,
-                                                        const struct sampler_order *order,
-                                                        uint64_t last, struct sampler_tally wanted)
-{
-    float reach = SAMPLER_REACH_FIRST;
-    uint64_t low = 0;     /* The cutoff is in [low, high], which holds `count` keys once it is */
-    uint64_t high = last; /* bounded by a pass. */
-    uint32_t count = UINT32_MAX;
-    bool is_bounded = false;
-    struct sampler_tally before = {0, 0}; /* Of the keys below low. */
-    for (;;) {
-        const uint64_t near_key = sampler_reach_key(order, reach);
-        uint64_t pivot = near_key < last ? near_key : last;
-        if (is_bounded) {
-            pivot =
-                count <= SAMPLER_LIST_MAX ? high : sampler_middle(shared, row, order, low, high);
-        }
-        const struct sampler_tally tally = sampler_measure(shared, row, order, low, pivot);
-        if (before.mass + tally.mass >= wanted.mass || before.count + tally.count >= wanted.count) {
-            if (tally.count <= SAMPLER_LIST_MAX) {
-                sampler_sort(shared, tally.count);
-                return sampler_list_cutoff(shared, order, tally.count, before, wanted);
-            }
-            is_bounded = true;
-            high = pivot;
-            count = tally.count;
-            continue;
-        }
-        if (pivot == last) {
-            return last;
-        }
-        before.mass += tally.mass;
-        before.count += tally.count;
-        low = pivot + 1;
-        reach *= SAMPLER_REACH_FACTOR;
-        count -= is_bounded ? tally.count : 0;
-    }
+    prefix.cutoff = prefix.cutoff != SAMPLER_NO_KEY ? prefix.cutoff : set->last_key;
+    return prefix;
 }

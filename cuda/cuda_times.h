@@ -13,7 +13,9 @@
     X(MIX_ATT, "norm, shift, 6 mixes")                    \
     X(RKV, "r, k, v")                                     \
     X(DOWN, "low rank down")                              \
+    X(ATT_IN, "r, k, v, low rank down")                   \
     X(FEW_ATT_IN, "norm, mixes, r, k, v, down")           \
+    X(FEW_RECURRENCE, "low rank up, wkv decode")          \
     X(UP, "low rank up")                                  \
     X(WKV_DECODE, "wkv decode")                           \
     X(WKV_SCAN, "wkv scan")                               \

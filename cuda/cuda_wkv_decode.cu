@@ -17,14 +17,12 @@
  *           all kernels of the step before, and within a step nobody else writes this layer of a
  *           slot that an item of one row reads. `places` is made by a kernel: after the wait.
  * Numerics  f32, one order of sums; out rounded to f16. */
-#include "cuda/cuda_wkv.cuh"
+#include "cuda/cuda_wkv_decode.cuh"
 
 enum {
     THREADS = 128,
-    LANES = 16,                           /* Of a row. */
-    GROUPS = THREADS / LANES,             /* Rows that the block holds at a time. */
-    ROWS = CUDA_HEAD / GROUPS,            /* Rows that a thread holds. */
-    STATE_FLOATS = CUDA_HEAD * CUDA_HEAD, /* Of one head. */
+    GROUPS = THREADS / WKV_LANES, /* Rows that the block holds at a time. */
+    ROWS = CUDA_HEAD / GROUPS,    /* Rows that a thread holds. */
 };
 
 struct decode {
@@ -77,47 +75,18 @@ static __device__ __forceinline__ float prepare(struct prepared *head, const str
     return cuda_bonus(r, key, weights.r_k);
 }
 
-static __device__ __forceinline__ float dot4(float4 x, float4 y)
-{
-    return fmaf(x.x, y.x, x.y * y.y) + fmaf(x.z, y.z, x.w * y.w);
-}
-
-/* Sums over the lanes of a row, all rows of a thread together. */
-static __device__ __forceinline__ void rows_sum(float *sums)
-{
-#pragma unroll
-    for (int offset = 1; offset < LANES; offset <<= 1) {
-#pragma unroll
-        for (int i = 0; i < ROWS; i++) {
-            sums[i] += __shfl_xor_sync(CUDA_WARP_ALL, sums[i], offset);
-        }
-    }
-}
-
 /* Advances the thread's part of S and leaves its part of y, summed over the row, in y_out. */
 static __device__ __forceinline__ void advance(float4 *s, const struct prepared *head,
                                                const float *v, uint32_t lane, float *y_out)
 {
-    const float4 kk = cuda_float4_load(head->kk + lane * 4);
-    const float4 w = cuda_float4_load(head->w + lane * 4);
-    const float4 b = cuda_float4_load(head->b + lane * 4);
-    const float4 k = cuda_float4_load(head->k + lane * 4);
-    const float4 r = cuda_float4_load(head->r + lane * 4);
+    const struct wkv_keys keys = {
+        cuda_float4_load(head->kk + lane * 4), cuda_float4_load(head->w + lane * 4),
+        cuda_float4_load(head->b + lane * 4), cuda_float4_load(head->k + lane * 4),
+        cuda_float4_load(head->r + lane * 4)};
     float removed[ROWS];
-#pragma unroll
-    for (int i = 0; i < ROWS; i++) {
-        removed[i] = dot4(s[i], kk);
-    }
-    rows_sum(removed);
-#pragma unroll
-    for (int i = 0; i < ROWS; i++) {
-        s[i].x = fmaf(v[i], k.x, fmaf(-removed[i], b.x, s[i].x * w.x));
-        s[i].y = fmaf(v[i], k.y, fmaf(-removed[i], b.y, s[i].y * w.y));
-        s[i].z = fmaf(v[i], k.z, fmaf(-removed[i], b.z, s[i].z * w.z));
-        s[i].w = fmaf(v[i], k.w, fmaf(-removed[i], b.w, s[i].w * w.w));
-        y_out[i] = dot4(s[i], r);
-    }
-    rows_sum(y_out);
+    wkv_removed<ROWS>(s, keys.kk, removed);
+    wkv_advance<ROWS>(s, keys, removed, v);
+    wkv_read<ROWS>(s, keys.r, y_out);
 }
 
 __global__ void __launch_bounds__(THREADS) wkv_decode_kernel(struct decode p)
@@ -125,11 +94,11 @@ __global__ void __launch_bounds__(THREADS) wkv_decode_kernel(struct decode p)
     cuda_dependency_trigger();
     __shared__ __align__(16) struct prepared head;
     __shared__ __align__(16) float y[CUDA_HEAD];
-    const uint32_t lane = threadIdx.x % LANES;
-    const uint32_t group = threadIdx.x / LANES;
+    const uint32_t lane = threadIdx.x % WKV_LANES;
+    const uint32_t group = threadIdx.x / WKV_LANES;
     const uint32_t channel = blockIdx.x * CUDA_HEAD;
-    const size_t state_at = p.layer_at + (size_t)blockIdx.x * STATE_FLOATS + group * CUDA_HEAD
-                            + lane * 4;
+    const size_t state_at = p.layer_at + (size_t)blockIdx.x * WKV_STATE_FLOATS
+                            + group * CUDA_HEAD + lane * 4;
     const bool exists = blockIdx.y < p.step.header->item_count
                         && p.step.items[blockIdx.y].row_count == 1;
     float4 s[ROWS];
@@ -209,8 +178,8 @@ cudaError_t cuda_wkv_decode(const struct cuda_launch *launch, struct cuda_step s
     p.ln_bias = layer->ln_x_bias;
     p.out = act->y_gated;
     p.C = shape->C;
-    p.layer_at = (size_t)layer_index * shape->H * STATE_FLOATS;
-    p.slot_wkv = (size_t)shape->L * shape->H * STATE_FLOATS;
+    p.layer_at = (size_t)layer_index * shape->H * WKV_STATE_FLOATS;
+    p.slot_wkv = (size_t)shape->L * shape->H * WKV_STATE_FLOATS;
     cudaLaunchAttribute attributes[CUDA_LAUNCH_ATTRIBUTES];
     const cudaLaunchConfig_t config = cuda_launch_config(
         launch, dim3(shape->H, launch->item_capacity), dim3(THREADS), 0, attributes);

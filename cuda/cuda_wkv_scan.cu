@@ -3,31 +3,40 @@
  * cuda/cuda_wkv_scan.cu - many tokens of the time mix: the recurrence row by row of S, no barrier
  * per token.
  *
- * Computes  what cuda_wkv_decode.cu does, for the T > 1 rows of an item in order; y first, then a
- *           second kernel with norm, bonus and gate over all rows at once.
- * Bytes     per token and head 896 in, 256 out, times the blocks that share a head for the input;
- *           S once; the second kernel 1,280. 7.2B, T = 4096: 0.6 GB = 150 us at 4.3 TB/s.
+ * Computes  what cuda_wkv_decode.cu does, for the T > 1 rows of an item in order. A block that has
+ *           all rows of a head also does norm, bonus and gate; else a second kernel does, over all
+ *           tokens at once.
+ * Bytes     per token and head 896 in, times the blocks that share a head; S once. One block for a
+ *           head: 256 more in, 128 out. More: 260 out, and the second kernel 772. 7.2B, T = 4096:
+ *           0.7 GB = 170 us at 4.3 TB/s.
  * Flops     9 * 64 * 64 per token and head: 64 heads, T = 4096: 9.7 GFLOP = 0.2 ms at 51 TFLOP/s.
- * Floor     neither: the serial chain of a token, and the path from shared memory, 128 bytes a
- *           cycle: a 16-byte load of a warp takes 4 cycles even when lanes share addresses, and 16
- *           lanes per row need 5 of them per token and warp.
- * Grid      heads x (64 / rows of a block) blocks, per item. A warp has ROWS * 2 rows of S: 16
- *           lanes share a row, each with 4 columns of ROWS rows in registers.
- * Roles     WARPS warps scan TOKENS tokens while TOKENS / 2 others prepare the next ones (a warp
- *           per pair), copy the input after those and write out the y before: one barrier per
- *           TOKENS tokens.
+ * Floor     neither: the serial chain of a pair of tokens (a dot product, a sum over lanes, two
+ *           updates: some 250 cycles), the instructions of a warp (280 a pair with 4 rows in 16
+ *           lanes, and one in four cycles of a multiprocessor is the preparation's), and the path
+ *           from shared memory, 128 bytes a cycle: a 16-byte load of a warp takes 4 cycles even
+ *           when lanes share addresses, a shuffle 1. Of that path a pair takes, with preparation:
+ *             2 rows in 16 lanes, 4 warps: 16 rows    300 cycles
+ *             4 rows in 16 lanes, 4 warps: 32 rows    340
+ *             4 rows in 8 lanes, 4 warps: 64 rows     500
+ *           More rows a lane mean fewer loads for a row; fewer lanes a row, fewer shuffles.
+ * Grid      heads x (64 / rows of a block) blocks, per item.
+ * Roles     WARPS warps scan TOKENS tokens while PREPARERS others prepare the next ones, a warp a
+ *           pair, copy the input after those and write out the y before: one barrier per TOKENS
+ *           tokens.
  * Ahead     two tokens at a time from the same old S:
  *             S_1 a_2 = S_0 (w_1 a_2) + (S_0 a_1) (b_1 . a_2) + v_1 (k_1 . a_2),   a = -kk
  *           so both sums over lanes travel together and the dependent chain halves.
- * Numerics  f32, one order of sums in all variants; a last token without a partner is followed by
- *           zeros, which leave S as it is. */
+ * Numerics  f32; the order of sums differs with the lanes of a row. A last token without a partner
+ *           is followed by zeros, which leave S as it is. */
+
 #include "cuda/cuda_copy.cuh"
-#include "cuda/cuda_wkv.cuh"
+#include "cuda/cuda_wkv_pairs.cuh"
 
 enum {
-    LANES = 16,                           /* Of a row of S. */
     STATE_FLOATS = CUDA_HEAD * CUDA_HEAD, /* Of one head. */
-    FINISH_WARPS = 8,
+    RAW_BLOCKS = 4, /* Of TOKENS: being written out, scanned, prepared, loaded. */
+    FINISH_THREADS = 256,
+    FINISH_LANES = 16, /* Of a head: 4 channels each. */
 };
 
 struct scan {
@@ -42,25 +51,6 @@ struct scan {
     uint32_t C, H;
 };
 
-/* One token of one head as the kernels before left it. */
-struct raw_token {
-    cuda_half rkv[3][CUDA_HEAD];
-    float log_w[CUDA_HEAD], a[CUDA_HEAD];
-};
-
-enum { RAW_PIECES = sizeof(struct raw_token) / 16, HALF_PIECES = 3 * CUDA_HEAD * 2 / 16 };
-
-/* Prepared: a is -kk; of the second token of a pair w_1 (-kk_2). */
-struct token {
-    float w[CUDA_HEAD], a[CUDA_HEAD], b[CUDA_HEAD], k[CUDA_HEAD], r[CUDA_HEAD], v[CUDA_HEAD];
-};
-
-struct pair {
-    struct token token[2];
-    float ba, ka; /* b_1 . a_2 and k_1 . a_2 */
-    float padding[2];
-};
-
 /* What a block works on. */
 struct task {
     uint32_t head;
@@ -70,349 +60,260 @@ struct task {
     float *state_out;      /* NULL: not to be written. */
 };
 
-/* Shared memory of a block. */
-template <int ROWS, int WARPS, int TOKENS> struct scan_shared {
+/* A block and its shared memory. */
+template <int ROWS_, int LANES_, int WARPS, int PREPARERS_, int TOKENS_> struct scan_shared {
+    static constexpr int ROWS = ROWS_, LANES = LANES_;
     static constexpr int BLOCK_ROWS = ROWS * 32 / LANES * WARPS;
     static constexpr int SPLITS = CUDA_HEAD / BLOCK_ROWS;
-    static constexpr int PREPARERS = TOKENS / 2; /* Warps. */
-    static constexpr int THREADS = (WARPS + PREPARERS) * 32;
-    struct pair pairs[2][TOKENS / 2];
-    struct raw_token raw[2][TOKENS];
-    float y[2][TOKENS][BLOCK_ROWS];
+    static constexpr int PREPARERS = PREPARERS_; /* Warps. */
+    static constexpr int TOKENS = TOKENS_, PAIRS = TOKENS / 2;
+    static constexpr int SCAN_THREADS = WARPS * 32;
+    static constexpr int THREADS = SCAN_THREADS + PREPARERS * 32;
+    struct pair pairs[2][PAIRS];
+    struct raw_token raw[RAW_BLOCKS][TOKENS];
+    float y[2][PAIRS + 1][SCAN_THREADS]; /* Of pair n: n + 1; by y_index. */
 };
 
-/* ---- Preparing warps --------------------------------------------------------------------- */
+/* ---- Preparing warps: tokens come ------------------------------------------------------- */
 
-/* Starts the copy of tokens first .. first + TOKENS - 1; beyond the item they become zeros. */
-template <int TOKENS, int THREADS>
-static __device__ __forceinline__ void raw_load(struct raw_token *to, const struct scan &p,
-                                                const struct task &task, uint32_t first,
-                                                uint32_t thread)
+static __device__ __forceinline__ struct lane_weights lane_weights_load(const struct scan &p,
+                                                                        uint32_t channel)
 {
-    for (uint32_t i = thread; i < TOKENS * RAW_PIECES; i += THREADS) {
-        const uint32_t t = i / RAW_PIECES;
-        const uint32_t piece = i % RAW_PIECES;
-        const bool valid = first + t < task.row_count;
-        const uint32_t row = task.first_row + (valid ? first + t : 0);
-        const size_t at = (size_t)row * p.C + task.head * CUDA_HEAD;
-        const void *from;
-        if (piece < HALF_PIECES) {
-            from = p.rkv + piece / 8 * p.plane + at + piece % 8 * 8;
-        } else if (piece < HALF_PIECES + 16) {
-            from = p.log_w + at + (piece - HALF_PIECES) * 4;
-        } else {
-            from = p.a + at + (piece - HALF_PIECES - 16) * 4;
-        }
-        cuda_copy_16((char *)&to[t] + piece * 16, from, valid);
+    struct lane_weights weights;
+    weights.k_k = cuda_float2_load(p.k_k + channel);
+    weights.k_a = cuda_float2_load(p.k_a + channel);
+    weights.r_k = cuda_float2_load(p.r_k + channel);
+    weights.ln_weight = cuda_float2_load(p.ln_weight + channel);
+    weights.ln_bias = cuda_float2_load(p.ln_bias + channel);
+    return weights;
+}
+
+/* A lane's share of the copy of two tokens: halves by 8 lanes a vector, floats by 16. */
+struct raw_source {
+    const cuda_half *half, *v; /* v: lanes 0 to 15. */
+    const float *log_w, *a;
+    uint32_t C, row_count;
+    uint32_t half_token, float_token; /* Which of the two. */
+    uint32_t half_at, v_at, float_at; /* Bytes in the pair of raw tokens. */
+};
+
+static __device__ __forceinline__ struct raw_source
+raw_source_of(const struct scan &p, const struct task &task, uint32_t lane)
+{
+    const size_t at = (size_t)task.first_row * p.C + task.head * CUDA_HEAD;
+    struct raw_source from;
+    from.C = p.C;
+    from.row_count = task.row_count;
+    from.half_token = lane / 8 % 2;
+    from.float_token = lane / 16;
+    from.half = p.rkv + lane / 16 * p.plane + at + lane % 8 * 8;
+    from.v = p.rkv + 2 * p.plane + at + lane % 8 * 8;
+    from.log_w = p.log_w + at + lane % 16 * 4;
+    from.a = p.a + at + lane % 16 * 4;
+    from.half_at = from.half_token * (uint32_t)sizeof(struct raw_token) + lane % 8 * 16;
+    from.v_at = from.half_at + 4 * CUDA_HEAD;
+    from.half_at += lane / 16 * 2 * CUDA_HEAD;
+    from.float_at = from.float_token * (uint32_t)sizeof(struct raw_token) + 6 * CUDA_HEAD
+                    + lane % 16 * 16;
+    return from;
+}
+
+/* Starts the copy of tokens first and first + 1; beyond the item they become zeros. */
+static __device__ __forceinline__ void raw_load(struct raw_token *to, const struct raw_source &from,
+                                                uint32_t first, uint32_t lane)
+{
+    char *bytes = (char *)to;
+    uint32_t token = first + from.half_token;
+    bool valid = token < from.row_count;
+    size_t at = (size_t)(valid ? token : 0) * from.C;
+    cuda_copy_16(bytes + from.half_at, from.half + at, valid);
+    if (lane < 16) {
+        cuda_copy_16(bytes + from.v_at, from.v + at, valid);
+    }
+    token = first + from.float_token;
+    valid = token < from.row_count;
+    at = (size_t)(valid ? token : 0) * from.C;
+    cuda_copy_16(bytes + from.float_at, from.log_w + at, valid);
+    cuda_copy_16(bytes + from.float_at + 4 * CUDA_HEAD, from.a + at, valid);
+}
+
+/* A warp's pairs of a block of tokens. */
+template <class LAYOUT>
+static __device__ __forceinline__ void raw_load_own(struct raw_token *to,
+                                                    const struct raw_source &from, uint32_t first,
+                                                    uint32_t warp, uint32_t lane)
+{
+#pragma unroll
+    for (uint32_t i = 0; i < LAYOUT::PAIRS / LAYOUT::PREPARERS; i++) {
+        const uint32_t at = (warp + i * LAYOUT::PREPARERS) * 2;
+        raw_load(&to[at], from, first + at, lane);
     }
     cuda_copy_commit();
 }
 
-/* Two channels of a prepared token. */
-struct lane_token {
-    float2 w, a, b, k;
-};
+/* ---- Preparing warps: y leaves ----------------------------------------------------------- */
 
-static __device__ __forceinline__ struct lane_token lane_token_of(const struct raw_token *raw,
-                                                                  float2 k_k, float2 k_a,
-                                                                  uint32_t lane)
-{
-    const float2 k = cuda_half2_load(raw->rkv[1] + lane * 2);
-    const float2 log_w = cuda_float2_load(raw->log_w + lane * 2);
-    const float2 a = cuda_float2_load(raw->a + lane * 2);
-    const float2 kk = cuda_removal_key(k, k_k);
-    struct lane_token token;
-    token.a = make_float2(-kk.x, -kk.y);
-    token.b = make_float2(kk.x * a.x, kk.y * a.y);
-    token.w = make_float2(cuda_decay(log_w.x), cuda_decay(log_w.y));
-    token.k = cuda_replacement_key(k, a, k_a);
-    return token;
-}
-
-static __device__ __forceinline__ void token_store(struct token *to, const struct raw_token *raw,
-                                                   const struct lane_token &token, uint32_t lane)
-{
-    ((float2 *)to->w)[lane] = token.w;
-    ((float2 *)to->a)[lane] = token.a;
-    ((float2 *)to->b)[lane] = token.b;
-    ((float2 *)to->k)[lane] = token.k;
-    ((float2 *)to->r)[lane] = cuda_half2_load(raw->rkv[0] + lane * 2);
-    ((float2 *)to->v)[lane] = cuda_half2_load(raw->rkv[2] + lane * 2);
-}
-
-/* One warp, one pair. */
-static __device__ __forceinline__ void pair_prepare(struct pair *pair, const struct raw_token *raw,
-                                                    float2 k_k, float2 k_a, uint32_t lane)
-{
-    const struct lane_token first = lane_token_of(&raw[0], k_k, k_a, lane);
-    struct lane_token second = lane_token_of(&raw[1], k_k, k_a, lane);
-    const float ba = cuda_warp_sum(cuda_pair_dot(first.b, second.a));
-    const float ka = cuda_warp_sum(cuda_pair_dot(first.k, second.a));
-    second.a.x *= first.w.x;
-    second.a.y *= first.w.y;
-    if (lane == 0) {
-        pair->ba = ba;
-        pair->ka = ka;
-    }
-    token_store(&pair->token[0], &raw[0], first, lane);
-    token_store(&pair->token[1], &raw[1], second, lane);
-}
-
-template <int TOKENS, int BLOCK_ROWS, int THREADS>
+/* The block has a part of the rows: the second kernel needs y, and the bonus, which waits for it
+ * in the head's place of the output. */
+template <class LAYOUT>
 static __device__ __forceinline__ void y_store(const struct scan &p, const struct task &task,
-                                               const float (*from)[BLOCK_ROWS], uint32_t first,
-                                               uint32_t thread)
+                                               const float *from, const float *bonus,
+                                               uint32_t first, uint32_t lane)
 {
-    for (uint32_t i = thread; i < TOKENS * BLOCK_ROWS / 4; i += THREADS) {
-        const uint32_t t = i / (BLOCK_ROWS / 4);
-        const uint32_t c = i % (BLOCK_ROWS / 4) * 4;
+    const size_t at = (size_t)(task.first_row + first) * p.C + task.head * CUDA_HEAD;
+    if (lane < LAYOUT::BLOCK_ROWS && first < task.row_count) {
+        const float2 y = cuda_float2_load(from + y_index<LAYOUT::ROWS, LAYOUT::LANES>(lane));
+        p.y[at + task.first_value + lane] = y.x;
+        if (first + 1 < task.row_count) {
+            p.y[at + p.C + task.first_value + lane] = y.y;
+        }
+    }
+    if (task.first_value == 0 && lane < 2 && first + lane < task.row_count) {
+        *(float *)(void *)(p.out + at + lane * p.C) = bonus[lane];
+    }
+}
+
+/* The block has all rows. */
+template <class LAYOUT>
+static __device__ __forceinline__ void output_store(const struct scan &p, const struct task &task,
+                                                    const float *from,
+                                                    const struct raw_token *raw,
+                                                    const float *bonus,
+                                                    const struct lane_weights &weights,
+                                                    uint32_t first, uint32_t lane)
+{
+    const float4 rows =
+        cuda_float4_load(from + y_index<LAYOUT::ROWS, LAYOUT::LANES>(lane * 2));
+    const size_t at = (size_t)(task.first_row + first) * p.C + task.head * CUDA_HEAD + lane * 2;
+    float2 gate[2] = {};
+#pragma unroll
+    for (uint32_t t = 0; t < 2; t++) {
         if (first + t < task.row_count) {
-            cuda_float4_store(p.y + (size_t)(task.first_row + first + t) * p.C
-                                  + task.head * CUDA_HEAD + task.first_value + c,
-                              cuda_float4_load(&from[t][c]));
+            gate[t] = cuda_float2_load(p.gate + at + t * p.C);
+        }
+    }
+    const float2 sum = warp_sum2(rows.x + rows.z, rows.y + rows.w, lane);
+    const float2 mean = make_float2(sum.x * (1.0f / CUDA_HEAD), sum.y * (1.0f / CUDA_HEAD));
+    const float2 d[2] = {make_float2(rows.x - mean.x, rows.z - mean.x),
+                         make_float2(rows.y - mean.y, rows.w - mean.y)};
+    const float2 squares = warp_sum2(cuda_pair_dot(d[0], d[0]), cuda_pair_dot(d[1], d[1]), lane);
+#pragma unroll
+    for (uint32_t t = 0; t < 2; t++) {
+        if (first + t < task.row_count) {
+            const float2 out = cuda_head_output_of(
+                d[t], t == 0 ? squares.x : squares.y, weights.ln_weight, weights.ln_bias, bonus[t],
+                cuda_half2_load(raw[t].rkv[2] + lane * 2), gate[t]);
+            cuda_half2_store(p.out + at + t * p.C, out.x, out.y);
         }
     }
 }
 
-/* ---- Scanning warps ---------------------------------------------------------------------- */
-
-/* Adds v[COUNT] over the 16 lanes of a row, halving the values at each step while more than one is
- * left: the lane's bits choose whose sum ends in v[0]. Returns which. */
-template <int COUNT> static __device__ __forceinline__ int scatter_sum(float *v, uint32_t lane)
+template <class LAYOUT>
+static __device__ __forceinline__ void
+pair_leave(const struct scan &p, const struct task &task, const struct lane_weights &weights,
+           const float *y, const struct raw_token *raw, const float *bonus, uint32_t first,
+           uint32_t lane)
 {
-    int index = 0;
-    int left = COUNT;
-#pragma unroll
-    for (int offset = LANES / 2; offset > 0; offset >>= 1) {
-        if (left > 1) {
-            left /= 2;
-            const bool upper = (lane & (uint32_t)offset) != 0;
-            index = index * 2 + (upper ? 1 : 0);
-#pragma unroll
-            for (int i = 0; i < COUNT / 2; i++) {
-                if (i < left) {
-                    const float send = upper ? v[i] : v[i + left];
-                    const float keep = upper ? v[i + left] : v[i];
-                    v[i] = keep + __shfl_xor_sync(CUDA_WARP_ALL, send, offset);
-                }
-            }
-        } else {
-            v[0] += __shfl_xor_sync(CUDA_WARP_ALL, v[0], offset);
-        }
+    if (LAYOUT::SPLITS == 1) {
+        output_store<LAYOUT>(p, task, y, raw, bonus, weights, first, lane);
+    } else {
+        y_store<LAYOUT>(p, task, y, bonus, first, lane);
     }
-    return index;
-}
-
-/* All sums in every lane: halve, then collect in reverse order. */
-template <int COUNT> static __device__ __forceinline__ void gather_sum(float *v, uint32_t lane)
-{
-    scatter_sum<COUNT>(v, lane);
-#pragma unroll
-    for (int left = 1, offset = LANES / COUNT; left < COUNT; left *= 2, offset *= 2) {
-        const bool upper = (lane & (uint32_t)offset) != 0;
-#pragma unroll
-        for (int i = 0; i < COUNT / 2; i++) {
-            if (i < left) {
-                const float other = __shfl_xor_sync(CUDA_WARP_ALL, v[i], offset);
-                v[i + left] = upper ? v[i] : other;
-                v[i] = upper ? other : v[i];
-            }
-        }
-    }
-}
-
-/* What one token gives to a lane. */
-template <int ROWS> struct terms {
-    float4 a, w, k, b, r;
-    float v[ROWS];
-};
-
-template <int ROWS>
-static __device__ __forceinline__ void terms_load(struct terms<ROWS> *to,
-                                                  const struct token *token, uint32_t lane,
-                                                  uint32_t value)
-{
-    to->a = cuda_float4_load(token->a + lane * 4);
-    to->w = cuda_float4_load(token->w + lane * 4);
-    to->k = cuda_float4_load(token->k + lane * 4);
-    to->b = cuda_float4_load(token->b + lane * 4);
-    to->r = cuda_float4_load(token->r + lane * 4);
-#pragma unroll
-    for (int i = 0; i < ROWS; i++) {
-        to->v[i] = token->v[value + i];
-    }
-}
-
-static __device__ __forceinline__ float dot4(float4 x, float4 y)
-{
-    return (x.x * y.x + x.y * y.y) + (x.z * y.z + x.w * y.w);
-}
-
-/* S = S w + v k: independent of the sums over lanes, so it fills their latency. */
-template <int ROWS>
-static __device__ __forceinline__ void decay(float4 *s, const struct terms<ROWS> &t)
-{
-#pragma unroll
-    for (int i = 0; i < ROWS; i++) {
-        s[i].x = fmaf(s[i].x, t.w.x, t.v[i] * t.k.x);
-        s[i].y = fmaf(s[i].y, t.w.y, t.v[i] * t.k.y);
-        s[i].z = fmaf(s[i].z, t.w.z, t.v[i] * t.k.z);
-        s[i].w = fmaf(s[i].w, t.w.w, t.v[i] * t.k.w);
-    }
-}
-
-/* S += sa b; the lane's part of y = S r. */
-template <int ROWS>
-static __device__ __forceinline__ void correct(float4 *s, const float *sa,
-                                               const struct terms<ROWS> &t, float *y)
-{
-#pragma unroll
-    for (int i = 0; i < ROWS; i++) {
-        s[i].x = fmaf(sa[i], t.b.x, s[i].x);
-        s[i].y = fmaf(sa[i], t.b.y, s[i].y);
-        s[i].z = fmaf(sa[i], t.b.z, s[i].z);
-        s[i].w = fmaf(sa[i], t.b.w, s[i].w);
-        y[i] = dot4(s[i], t.r);
-    }
-}
-
-/* Sums the parts of y over the lanes of a row and leaves them in shared memory. */
-template <int ROWS>
-static __device__ __forceinline__ void y_put(float *y, float *to, uint32_t lane)
-{
-    const int index = scatter_sum<ROWS>(y, lane);
-    if (lane % (LANES / ROWS) == 0) {
-        to[index] = y[0];
-    }
-}
-
-/* Advances the lane's part of S by TOKENS tokens. `row` is its first row in the block. */
-template <int ROWS, int TOKENS, int BLOCK_ROWS>
-static __device__ __forceinline__ void block_scan(float4 *s, const struct pair *pairs,
-                                                  float (*y_to)[BLOCK_ROWS], uint32_t lane,
-                                                  uint32_t row, uint32_t value)
-{
-    struct terms<ROWS> now[2], next[2];
-    float sa[2 * ROWS], y[2][ROWS];
-    terms_load<ROWS>(&now[0], &pairs->token[0], lane, value);
-    terms_load<ROWS>(&now[1], &pairs->token[1], lane, value);
-    float ba = pairs->ba, ka = pairs->ka, next_ba = 0.0f, next_ka = 0.0f;
-#pragma unroll
-    for (int n = 0; n < TOKENS / 2; n++) {
-        if (n + 1 < TOKENS / 2) {
-            terms_load<ROWS>(&next[0], &pairs[n + 1].token[0], lane, value);
-            terms_load<ROWS>(&next[1], &pairs[n + 1].token[1], lane, value);
-            next_ba = pairs[n + 1].ba;
-            next_ka = pairs[n + 1].ka;
-        }
-#pragma unroll
-        for (int i = 0; i < ROWS; i++) {
-            sa[i] = dot4(s[i], now[0].a);
-            sa[ROWS + i] = dot4(s[i], now[1].a);
-        }
-        gather_sum<2 * ROWS>(sa, lane);
-        if (n > 0) {
-            y_put<ROWS>(y[0], &y_to[2 * n - 2][row], lane);
-            y_put<ROWS>(y[1], &y_to[2 * n - 1][row], lane);
-        }
-#pragma unroll
-        for (int i = 0; i < ROWS; i++) {
-            sa[ROWS + i] = fmaf(sa[i], ba, fmaf(now[0].v[i], ka, sa[ROWS + i]));
-        }
-        decay<ROWS>(s, now[0]);
-        correct<ROWS>(s, sa, now[0], y[0]);
-        decay<ROWS>(s, now[1]);
-        correct<ROWS>(s, sa + ROWS, now[1], y[1]);
-        now[0] = next[0];
-        now[1] = next[1];
-        ba = next_ba;
-        ka = next_ka;
-    }
-    y_put<ROWS>(y[0], &y_to[TOKENS - 2][row], lane);
-    y_put<ROWS>(y[1], &y_to[TOKENS - 1][row], lane);
 }
 
 /* ---- The kernels ------------------------------------------------------------------------- */
 
 /* Round n scans tokens of block n, prepares those of n + 1, loads those of n + 2 and writes the y
  * of n - 1. Both kinds of warps pass the same number of barriers: one before the first round, one
- * after each of the rounds -1 to `blocks`. The first round only prepares, the last only writes. */
-template <int ROWS, int WARPS, int TOKENS>
-static __device__ __forceinline__ void prepare_all(struct scan_shared<ROWS, WARPS, TOKENS> *shared,
-                                                   const struct scan &p, const struct task &task,
-                                                   float2 k_k, float2 k_a)
+ * after each of the rounds -1 to `blocks`. The first round only prepares, the last only writes. A
+ * pair is always the same warp's. */
+template <class LAYOUT>
+static __device__ __forceinline__ void prepare_all(LAYOUT *shared, const struct scan &p,
+                                                   const struct task &task,
+                                                   const struct lane_weights &weights)
 {
-    typedef struct scan_shared<ROWS, WARPS, TOKENS> layout;
-    constexpr int THREADS = layout::PREPARERS * 32;
-    const uint32_t thread = threadIdx.x - WARPS * 32;
-    const int blocks = (int)((task.row_count + TOKENS - 1) / TOKENS);
-    raw_load<TOKENS, THREADS>(shared->raw[0], p, task, 0, thread);
-    raw_load<TOKENS, THREADS>(shared->raw[1], p, task, TOKENS, thread);
+    constexpr int OWN = LAYOUT::PAIRS / LAYOUT::PREPARERS;
+    const uint32_t warp = (threadIdx.x - LAYOUT::SCAN_THREADS) / 32, lane = threadIdx.x % 32;
+    const int blocks = (int)((task.row_count + LAYOUT::TOKENS - 1) / LAYOUT::TOKENS);
+    const struct raw_source from = raw_source_of(p, task, lane);
+    raw_load_own<LAYOUT>(shared->raw[0], from, 0, warp, lane);
+    raw_load_own<LAYOUT>(shared->raw[1], from, LAYOUT::TOKENS, warp, lane);
     cuda_copy_wait<0>();
     __syncthreads();
     for (int n = -1; n <= blocks; n++) {
-        const int own = n & 1;
-        if (n >= 0) { /* raw[own] was consumed in the round before. */
-            raw_load<TOKENS, THREADS>(shared->raw[own], p, task, (uint32_t)(n + 2) * TOKENS,
-                                      thread);
+        const int other = (n & 1) ^ 1; /* Of pairs and y: not the one that is scanned. */
+        const int before = (n + 3) & 3, after = (n + 1) & 3, load = (n + 2) & 3;
+        if (n >= 0) {
+            raw_load_own<LAYOUT>(shared->raw[load], from, (uint32_t)(n + 2) * LAYOUT::TOKENS, warp,
+                                 lane);
         }
-        if (n >= 1) {
-            y_store<TOKENS, layout::BLOCK_ROWS, THREADS>(p, task, shared->y[own ^ 1],
-                                                         (uint32_t)(n - 1) * TOKENS, thread);
-        }
-        if (n + 1 < blocks) {
-            pair_prepare(&shared->pairs[own ^ 1][thread / 32],
-                         &shared->raw[own ^ 1][thread / 32 * 2], k_k, k_a, thread % 32);
+#pragma unroll 1
+        for (uint32_t i = 0; i < OWN; i++) {
+            const uint32_t q = warp + i * LAYOUT::PREPARERS;
+            struct pair *pair = &shared->pairs[other][q];
+            if (n >= 1) {
+                const uint32_t first = (uint32_t)(n - 1) * LAYOUT::TOKENS + 2 * q;
+                pair_leave<LAYOUT>(p, task, weights, shared->y[other][q + 1],
+                                   &shared->raw[before][2 * q], &pair->sums[2], first, lane);
+                __syncwarp(); /* The bonus was read. */
+            }
+            if (n + 1 < blocks) {
+                pair_prepare(pair, &shared->raw[after][2 * q], weights, lane);
+            }
         }
         cuda_copy_wait<0>();
         __syncthreads();
     }
 }
 
-template <int ROWS, int WARPS, int TOKENS>
-static __device__ __forceinline__ void scan_all(struct scan_shared<ROWS, WARPS, TOKENS> *shared,
-                                                const struct task &task)
+template <class LAYOUT>
+static __device__ __forceinline__ void scan_all(LAYOUT *shared, const struct task &task)
 {
-    typedef struct scan_shared<ROWS, WARPS, TOKENS> layout;
-    const uint32_t lane = threadIdx.x % LANES;
-    const uint32_t row = threadIdx.x / LANES * ROWS; /* In the block. */
-    const uint32_t value = task.first_value + row;
-    const size_t at = value * CUDA_HEAD + lane * 4;
-    float4 s[ROWS];
+    constexpr int ROWS = LAYOUT::ROWS, LANES = LAYOUT::LANES, CHUNKS = CUDA_HEAD / 4 / LANES;
+    const struct scan_part part = scan_part_of<ROWS, LANES>(threadIdx.x);
+    const uint32_t value = task.first_value + part.row;
+    struct columns<CHUNKS> s[ROWS];
 #pragma unroll
-    for (int i = 0; i < ROWS; i++) {
-        s[i] = cuda_float4_load(task.state_in + at + i * CUDA_HEAD);
+    for (uint32_t i = 0; i < ROWS; i++) {
+        s[i] = columns_load<LANES>(task.state_in + (value + (i ^ part.flip)) * CUDA_HEAD,
+                                   part.column);
     }
-    const int blocks = (int)((task.row_count + TOKENS - 1) / TOKENS);
+    const int blocks = (int)((task.row_count + LAYOUT::TOKENS - 1) / LAYOUT::TOKENS);
     __syncthreads();
     __syncthreads();
     for (int n = 0; n < blocks; n++) {
-        block_scan<ROWS, TOKENS, layout::BLOCK_ROWS>(s, shared->pairs[n & 1], shared->y[n & 1],
-                                                     lane, row, value);
+        block_scan<ROWS, LANES, LAYOUT::PAIRS>(s, shared->pairs[n & 1], shared->raw[n & 3],
+                                               shared->y[n & 1], part, value);
         __syncthreads();
     }
     __syncthreads();
     if (task.state_out != NULL) {
 #pragma unroll
-        for (int i = 0; i < ROWS; i++) {
-            cuda_float4_store(task.state_out + at + i * CUDA_HEAD, s[i]);
+        for (uint32_t i = 0; i < ROWS; i++) {
+            float *to = task.state_out + (value + (i ^ part.flip)) * CUDA_HEAD + part.column;
+#pragma unroll
+            for (int m = 0; m < CHUNKS; m++) {
+                cuda_float4_store(to + m * LANES * 4, s[i].chunk[m]);
+            }
         }
     }
 }
 
-template <int ROWS, int WARPS, int TOKENS>
-__global__ void __launch_bounds__((WARPS + TOKENS / 2) * 32, 1) wkv_scan_kernel(struct scan p)
+template <int ROWS, int LANES, int WARPS, int PREPARERS, int TOKENS, int BLOCKS>
+__global__ void __launch_bounds__((WARPS + PREPARERS) * 32, BLOCKS) wkv_scan_kernel(struct scan p)
 {
-    typedef struct scan_shared<ROWS, WARPS, TOKENS> layout;
+    typedef struct scan_shared<ROWS, LANES, WARPS, PREPARERS, TOKENS> layout;
     cuda_dependency_trigger();
     CUDA_DYNAMIC_SHARED(dynamic);
     layout *shared = (layout *)(void *)dynamic;
     struct task task;
     task.head = blockIdx.x / layout::SPLITS;
     task.first_value = blockIdx.x % layout::SPLITS * layout::BLOCK_ROWS;
-    const uint32_t channel = task.head * CUDA_HEAD + threadIdx.x % 32 * 2;
-    const float2 k_k = cuda_float2_load(p.k_k + channel);
-    const float2 k_a = cuda_float2_load(p.k_a + channel);
+    const bool is_scanner = threadIdx.x < layout::SCAN_THREADS;
+    struct lane_weights weights = {};
+    if (!is_scanner) {
+        weights = lane_weights_load(p, task.head * CUDA_HEAD + threadIdx.x % 32 * 2);
+    }
     cuda_dependency_wait();
     const uint32_t item = p.step.header->scan_first + blockIdx.y;
     if (item >= p.step.header->item_count || p.step.places[item].row_count < 2) {
@@ -424,35 +325,56 @@ __global__ void __launch_bounds__((WARPS + TOKENS / 2) * 32, 1) wkv_scan_kernel(
     task.row_count = place->row_count;
     task.state_in = place->wkv_in + state_at;
     task.state_out = place->active != 0 ? place->wkv_out + state_at : NULL;
-    if (threadIdx.x < WARPS * 32) {
-        scan_all<ROWS, WARPS, TOKENS>(shared, task);
+    if (is_scanner) {
+        scan_all(shared, task);
     } else {
-        prepare_all<ROWS, WARPS, TOKENS>(shared, p, task, k_k, k_a);
+        prepare_all(shared, p, task, weights);
     }
 }
 
-/* Block (x, y): row x, heads from y * FINISH_WARPS, a warp each. */
-__global__ void __launch_bounds__(FINISH_WARPS * 32) wkv_finish_kernel(struct scan p)
+static __device__ __forceinline__ float head_sum(float value)
+{
+#pragma unroll
+    for (int offset = FINISH_LANES / 2; offset > 0; offset >>= 1) {
+        value += __shfl_xor_sync(CUDA_WARP_ALL, value, offset);
+    }
+    return value;
+}
+
+/* Block (x, y): row x, channels from y * FINISH_THREADS * 4, 4 a thread. What a row holds is loaded
+ * before it is known whether it is one of a scan; nothing is written then. */
+__global__ void __launch_bounds__(FINISH_THREADS) wkv_finish_kernel(struct scan p)
 {
     cuda_dependency_trigger();
-    const uint32_t head = blockIdx.y * FINISH_WARPS + threadIdx.x / 32;
+    const uint32_t own = (blockIdx.y * FINISH_THREADS + threadIdx.x) * 4;
+    const uint32_t channel = own < p.C ? own : 0;
+    const float4 weight = cuda_float4_load(p.ln_weight + channel);
+    const float4 bias = cuda_float4_load(p.ln_bias + channel);
     cuda_dependency_wait();
-    if (blockIdx.x >= p.step.header->row_count || head >= p.H
+    const size_t at = (size_t)blockIdx.x * p.C + channel;
+    const float4 y = cuda_float4_load(p.y + at);
+    const float4 gate = cuda_float4_load(p.gate + at);
+    const float4 v = cuda_half4_load(p.rkv + 2 * p.plane + at);
+    const float bonus = *(const float *)(const void *)(p.out + at / CUDA_HEAD * CUDA_HEAD);
+    if (blockIdx.x >= p.step.header->row_count
         || p.step.places[p.step.row_item[blockIdx.x]].row_count < 2) {
         return;
     }
-    const uint32_t channel = head * CUDA_HEAD + threadIdx.x % 32 * 2;
-    const size_t at = (size_t)blockIdx.x * p.C + channel;
-    const float2 r = cuda_half2_load(p.rkv + at);
-    const float2 k = cuda_half2_load(p.rkv + p.plane + at);
-    const float2 v = cuda_half2_load(p.rkv + 2 * p.plane + at);
-    const float2 key = cuda_replacement_key(k, cuda_float2_load(p.a + at),
-                                            cuda_float2_load(p.k_a + channel));
-    const float bonus = cuda_bonus(r, key, cuda_float2_load(p.r_k + channel));
-    const float2 out = cuda_head_output(
-        cuda_float2_load(p.y + at), cuda_float2_load(p.ln_weight + channel),
-        cuda_float2_load(p.ln_bias + channel), bonus, v, cuda_float2_load(p.gate + at));
-    cuda_half2_store(p.out + at, out.x, out.y);
+    const float mean = head_sum((y.x + y.y) + (y.z + y.w)) * (1.0f / CUDA_HEAD);
+    const float2 d[2] = {make_float2(y.x - mean, y.y - mean), make_float2(y.z - mean, y.w - mean)};
+    const float squares = head_sum(cuda_pair_dot(d[0], d[0]) + cuda_pair_dot(d[1], d[1]));
+    const float2 low =
+        cuda_head_output_of(d[0], squares, make_float2(weight.x, weight.y),
+                            make_float2(bias.x, bias.y), bonus, make_float2(v.x, v.y),
+                            make_float2(gate.x, gate.y));
+    const float2 high =
+        cuda_head_output_of(d[1], squares, make_float2(weight.z, weight.w),
+                            make_float2(bias.z, bias.w), bonus, make_float2(v.z, v.w),
+                            make_float2(gate.z, gate.w));
+    __syncwarp(); /* The bonus was read by all lanes of the head. */
+    if (own < p.C) {
+        cuda_half4_store(p.out + at, make_float4(low.x, low.y, high.x, high.y));
+    }
 }
 
 /* ---- Launcher ---------------------------------------------------------------------------- */
@@ -481,38 +403,69 @@ static struct scan scan_of(struct cuda_step step, const struct cuda_shape *shape
     return p;
 }
 
-/* cudaErrorInvalidValue when the device has too little shared memory for so many TOKENS. */
-template <int ROWS, int WARPS, int TOKENS>
+static cudaError_t finish_launch(const struct cuda_launch *launch, const struct scan *p)
+{
+    const dim3 grid(launch->row_capacity, (p->C / 4 + FINISH_THREADS - 1) / FINISH_THREADS);
+    cudaLaunchAttribute attributes[CUDA_LAUNCH_ATTRIBUTES];
+    const cudaLaunchConfig_t config =
+        cuda_launch_config(launch, grid, dim3(FINISH_THREADS), 0, attributes);
+    return cudaLaunchKernelEx(&config, wkv_finish_kernel, *p);
+}
+
+/* cudaErrorInvalidValue when the device has too little shared memory for so many TOKENS. BLOCKS: of
+ * a multiprocessor, by registers. */
+template <int ROWS, int LANES, int WARPS, int PREPARERS, int TOKENS, int BLOCKS>
 static cudaError_t variant_launch(const struct cuda_launch *launch, const struct scan *p,
                                   uint32_t items)
 {
-    typedef struct scan_shared<ROWS, WARPS, TOKENS> layout;
-    void (*kernel)(struct scan) = wkv_scan_kernel<ROWS, WARPS, TOKENS>;
-    const cudaError_t code = cudaFuncSetAttribute(
-        (const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)sizeof(layout));
+    typedef struct scan_shared<ROWS, LANES, WARPS, PREPARERS, TOKENS> layout;
+    void (*kernel)(struct scan) = wkv_scan_kernel<ROWS, LANES, WARPS, PREPARERS, TOKENS, BLOCKS>;
+    const uint32_t shared_bytes = cuda_alone_bytes(
+        launch, (uint64_t)p->H * layout::SPLITS * items, (uint32_t)sizeof(layout));
+    cudaError_t code = cudaFuncSetAttribute(
+        (const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
     if (code != cudaSuccess) {
         return code;
     }
     cudaLaunchAttribute attributes[CUDA_LAUNCH_ATTRIBUTES];
     const cudaLaunchConfig_t config =
         cuda_launch_config(launch, dim3(p->H * layout::SPLITS, items), dim3(layout::THREADS),
-                           sizeof(layout), attributes);
-    return cudaLaunchKernelEx(&config, kernel, *p);
+                           shared_bytes, attributes);
+    code = cudaLaunchKernelEx(&config, kernel, *p);
+    return code == cudaSuccess && layout::SPLITS > 1 ? finish_launch(launch, p) : code;
 }
 
-/* As many rows of S per thread as still leaves every multiprocessor a block. */
+/* As many rows of S per block as still leaves every multiprocessor a block. */
+enum scan_layout {
+    SCAN_16_ROWS,
+    SCAN_32_ROWS,
+    SCAN_64_ROWS,
+    SCAN_64_ROWS_TWICE, /* Two blocks of a multiprocessor fill each other's waits. */
+};
+
+static enum scan_layout layout_choose(const struct cuda_launch *launch, uint64_t heads)
+{
+    return heads * 4 <= launch->multiprocessors   ? SCAN_16_ROWS
+           : heads * 2 <= launch->multiprocessors ? SCAN_32_ROWS
+           : heads <= launch->multiprocessors     ? SCAN_64_ROWS
+                                                  : SCAN_64_ROWS_TWICE;
+}
+
 template <int TOKENS>
 static cudaError_t tokens_launch(const struct cuda_launch *launch, const struct scan *p,
                                  uint32_t items)
 {
-    const uint64_t heads = (uint64_t)p->H * items;
-    if (heads * 4 <= launch->multiprocessors) {
-        return variant_launch<2, 4, TOKENS>(launch, p, items);
+    switch (layout_choose(launch, (uint64_t)p->H * items)) {
+    case SCAN_16_ROWS:
+        return variant_launch<2, 16, 4, TOKENS / 2, TOKENS, 1>(launch, p, items);
+    case SCAN_32_ROWS:
+        return variant_launch<4, 16, 4, TOKENS / 2, TOKENS, 1>(launch, p, items);
+    case SCAN_64_ROWS:
+        return variant_launch<4, 8, 4, TOKENS / 2, TOKENS, 1>(launch, p, items);
+    case SCAN_64_ROWS_TWICE:
+        return variant_launch<4, 8, 4, 4, TOKENS, 2>(launch, p, items);
     }
-    if (heads * 2 <= launch->multiprocessors) {
-        return variant_launch<2, 8, TOKENS>(launch, p, items);
-    }
-    return variant_launch<4, 8, TOKENS>(launch, p, items);
+    return cudaErrorInvalidValue;
 }
 
 cudaError_t cuda_wkv_scan(const struct cuda_launch *launch, struct cuda_step step,
@@ -525,17 +478,10 @@ cudaError_t cuda_wkv_scan(const struct cuda_launch *launch, struct cuda_step ste
     const struct scan p = scan_of(step, shape, layer, layer_index, act);
     const uint32_t items = launch->scan_capacity != 0 ? launch->scan_capacity
                                                       : launch->item_capacity;
-    cudaError_t code = tokens_launch<16>(launch, &p, items);
-    if (code == cudaErrorInvalidValue) {
-        cudaGetLastError(); /* Not an error of the step: sm_75 has 64 KiB. */
-        code = tokens_launch<8>(launch, &p, items);
-    }
-    if (code != cudaSuccess) {
+    const cudaError_t code = tokens_launch<16>(launch, &p, items);
+    if (code != cudaErrorInvalidValue) {
         return code;
     }
-    const dim3 grid(launch->row_capacity, (shape->H + FINISH_WARPS - 1) / FINISH_WARPS);
-    cudaLaunchAttribute attributes[CUDA_LAUNCH_ATTRIBUTES];
-    const cudaLaunchConfig_t config =
-        cuda_launch_config(launch, grid, dim3(FINISH_WARPS * 32), 0, attributes);
-    return cudaLaunchKernelEx(&config, wkv_finish_kernel, p);
+    cudaGetLastError(); /* Not an error of the step: sm_75 has 64 KiB. */
+    return tokens_launch<8>(launch, &p, items);
 }

@@ -7,8 +7,11 @@
 
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+enum { REGION = 3000 }; /* Tokens; not what kernels cut rows into. */
+
 #define ONE_OF(random, array) ((array)[sampler_case_below(random, COUNT_OF(array))])
 
 uint64_t sampler_case_next(struct sampler_case_random *random)
@@ -68,7 +71,7 @@ static void fill_truncation(struct sampler_case_random *random, uint32_t V,
                                          5.0f, 1e-5f, 1e3f, NAN,  INFINITY, 1.0f};
     static const float top_ps[] = {0.0f, 1.0f, 0.1f, 0.5f, 0.9f, 0.95f, 0.999f, 1e-30f};
     static const float min_ps[] = {0.0f, 0.0f, 0.0f, 0.05f, 0.5f, 1.0f, 1.5f, 1e-9f, 1e-30f};
-    const uint32_t top_ks[] = {0, 0, 0, 1, 2, 5, 20, 50, 3000, V / 2, V, V + 5};
+    const uint32_t top_ks[] = {0, 0, 0, 1, 2, 5, 20, 50, 3000, V / 2, V - V / 8, V, V + 5};
     sampling->temperature = ONE_OF(random, temperatures);
     sampling->top_p = ONE_OF(random, top_ps);
     sampling->min_p = ONE_OF(random, min_ps);
@@ -116,7 +119,8 @@ static const float accidents[] = {NAN, INFINITY, -INFINITY, FLT_MAX, -FLT_MAX, 0
 
 void sampler_case_logits(struct sampler_case_random *random, uint32_t V, float *logits_out)
 {
-    const uint32_t kind = sampler_case_below(random, 14);
+    const uint32_t kind = sampler_case_below(random, 18);
+    const uint32_t region = sampler_case_below(random, V / REGION + 1);
     for (uint32_t index = 0; index < V; index++) {
         const float spread = bell(random);
         float logit = 2.5f * spread; /* As a model makes them, 0 to 2. */
@@ -154,6 +158,18 @@ void sampler_case_logits(struct sampler_case_random *random, uint32_t V, float *
         case 13: /* Distances too small for a float. */
             logit = 30.0f + 1e-6f * spread;
             break;
+        case 14: /* Possible in one region only. */
+            logit = index / REGION == region ? 3.0f * spread : -INFINITY;
+            break;
+        case 15: /* Every other region far below. */
+            logit = 3.0f * spread - (index / REGION % 2 == region % 2 ? 0.0f : 40.0f);
+            break;
+        case 16: /* The best ties all over the row. */
+            logit = index % 997 == region ? 9.0f : spread;
+            break;
+        case 17: /* Flat, and one far above. */
+            logit = index == region * 7 ? 12.0f : 0.25f * spread;
+            break;
         default:
             break;
         }
@@ -163,7 +179,13 @@ void sampler_case_logits(struct sampler_case_random *random, uint32_t V, float *
 
 void sampler_case_mask(struct sampler_case_random *random, size_t words, uint32_t *mask_out)
 {
-    const uint32_t kind = sampler_case_below(random, 3);
+    const uint32_t kind = sampler_case_below(random, 4);
+    const uint32_t only = sampler_case_below(random, 32 * (uint32_t)words);
+    if (kind == 3) { /* One token is allowed, if it is one. */
+        memset(mask_out, 0, words * sizeof(mask_out[0]));
+        mask_out[only / 32] = UINT32_C(1) << (only % 32);
+        return;
+    }
     for (size_t word = 0; word < words; word++) {
         const uint64_t bits = sampler_case_next(random);
         mask_out[word] = kind == 0 ? (uint32_t)(bits & bits >> 32)

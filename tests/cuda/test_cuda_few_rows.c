@@ -20,11 +20,14 @@ enum {
     ARENA_ROWS = 6, /* More than are used, so that writes beyond them are seen. */
     LAYERS = 2,
     LAYER = 1,
+    SLOTS = 2 * ROWS_MAX,
 };
 
 /* ---- A step ------------------------------------------------------------------------------ */
 
-/* Row r belongs to item r ^ 1 of a round number of items; item 2 is inactive. */
+/* Row r belongs to item r ^ item_of_row of a round number of items; item 2 is inactive. Item i
+ * reads slot 2 i and writes slot 2 i + 1; item 3 forks what item 0 advances. Some live copies
+ * lie in parity 1. */
 struct bench {
     struct cuda_shape shape;
     uint32_t rows;
@@ -32,37 +35,62 @@ struct bench {
     struct cuda_step step;
     struct cuda_place places[ROWS_MAX];
     uint32_t row_item[ROWS_MAX], logit_row[ROWS_MAX];
-    struct cuda_slot slots[2 * ROWS_MAX];
+    uint32_t item_of_row;
     void *memory; /* Of the step. */
-    struct array *shift_in, *shift_out; /* [ROWS_MAX][LAYERS][2][C] */
+    struct array *shift; /* [SLOTS][2 parities][LAYERS][2][C] */
     struct array *x, *x_before;
     struct cuda_activations act;
 };
 
 struct step_memory {
     struct cuda_step_header header;
+    struct cuda_item items[ROWS_MAX];
     struct cuda_place places[ROWS_MAX];
     uint32_t row_item[ROWS_MAX], logit_row[ROWS_MAX];
-    struct cuda_slot slots[2 * ROWS_MAX];
+    struct cuda_slot slots[SLOTS];
 };
+
+/* Of a slot's live copy before the step. */
+static uint32_t parity_of(uint32_t slot)
+{
+    return slot % 8 == 2 || slot % 8 == 5 ? 1 : 0;
+}
+
+static uint32_t source_of(uint32_t item)
+{
+    return item == 3 ? 1 : 2 * item;
+}
+
+/* First float of a copy of a slot's shifts of LAYER. */
+static size_t shift_at(const struct bench *b, uint32_t slot, uint32_t parity, uint32_t kind)
+{
+    return (((size_t)slot * 2 + parity) * LAYERS * 2 + LAYER * 2 + kind) * b->shape.C;
+}
 
 static void bench_step(struct bench *b, uint32_t logit_count)
 {
     struct step_memory memory = {.header = {b->rows, ROWS_MAX, logit_count, 0}};
-    const size_t stride = (size_t)LAYERS * 2 * b->shape.C;
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        memory.slots[i].parity = parity_of(i);
+        memory.slots[i].ended = i == 2 * 2 + 1 ? 1 : 0;
+    }
     for (uint32_t i = 0; i < ROWS_MAX; i++) {
+        memory.items[i] = (struct cuda_item){
+            .slot = 2 * i + 1,
+            .source_slot = source_of(i),
+            .first_row = i ^ b->item_of_row,
+            .row_count = 1,
+            .tokens_given = i == 2 ? 0 : 1,
+        };
         memory.places[i] = (struct cuda_place){
-            .shift_in = (const float *)b->shift_in->device + i * stride,
-            .shift_out = (float *)b->shift_out->device + i * stride,
-            .first_row = i ^ 1u,
+            .first_row = i ^ b->item_of_row,
             .row_count = 1,
             .active = i != 2,
             .slot = 2 * i + 1,
-            .parity_out = i & 1u,
+            .parity_out = 1 - parity_of(2 * i + 1),
         };
-        memory.row_item[i] = i ^ 1u;
+        memory.row_item[i] = i ^ b->item_of_row;
         memory.logit_row[i] = b->rows - 1 - i % b->rows;
-        memory.slots[2 * i].parity = memory.slots[2 * i + 1].parity = 5;
     }
     memcpy(b->row_item, memory.row_item, sizeof(b->row_item));
     memcpy(b->logit_row, memory.logit_row, sizeof(b->logit_row));
@@ -71,10 +99,12 @@ static void bench_step(struct bench *b, uint32_t logit_count)
     char *at = b->memory;
     b->step = (struct cuda_step){
         .header = (void *)(at + offsetof(struct step_memory, header)),
+        .items = (void *)(at + offsetof(struct step_memory, items)),
         .row_item = (void *)(at + offsetof(struct step_memory, row_item)),
         .logit_row = (void *)(at + offsetof(struct step_memory, logit_row)),
         .places = (void *)(at + offsetof(struct step_memory, places)),
         .slots = (void *)(at + offsetof(struct step_memory, slots)),
+        .shift = b->shift->device,
     };
 }
 
@@ -85,13 +115,12 @@ static void bench_open(struct bench *b, uint32_t C, uint32_t F, uint32_t V)
         .shape = {.V = V, .L = LAYERS, .C = C, .H = C / CUDA_HEAD, .F = F,
                   .rank = {32, 16, 64, 48}},
         .rows = 1,
+        .item_of_row = 1,
         .launch = {.row_capacity = 1, .item_capacity = ROWS_MAX, .multiprocessors = 132,
                    .bulk_copies = true},
     };
     ok(cudaMalloc(&b->memory, sizeof(struct step_memory)));
-    const size_t shifts = (size_t)ROWS_MAX * LAYERS * 2 * C;
-    b->shift_in = array_make(shifts, false, -2.0f, 2.0f);
-    b->shift_out = array_untouched(shifts, false);
+    b->shift = array_make((size_t)SLOTS * 2 * LAYERS * 2 * C, false, -2.0f, 2.0f);
     b->x = array_make((size_t)ARENA_ROWS * C, false, -1.0f, 3.0f);
     b->act.N = ARENA_ROWS;
     b->act.x = b->x->device;
@@ -134,7 +163,8 @@ static void mixed(const struct bench *b, uint32_t row, uint32_t kind, const stru
                   const struct array *bias, const float *mix, double *n, float *in)
 {
     const uint32_t C = b->shape.C, item = b->row_item[row];
-    const float *before = b->shift_in->host + ((size_t)item * LAYERS * 2 + LAYER * 2 + kind) * C;
+    const uint32_t source = source_of(item);
+    const float *before = b->shift->host + shift_at(b, source, parity_of(source), kind);
     norm(b->x->host + (size_t)row * C, weight, bias, C, n);
     for (uint32_t c = 0; c < C; c++) {
         const double previous = b->places[item].active != 0 ? (double)before[c] : n[c];
@@ -176,28 +206,26 @@ static void expect_untouched(const float *got, size_t count, const char *what)
     }
 }
 
-/* shift_out of kind: n of each active row, and nothing else. */
+/* The other copy of each active item's slot has n; nothing else is written. */
 static void expect_shift(const struct bench *b, uint32_t kind, const struct array *weight,
                          const struct array *bias)
 {
     const uint32_t C = b->shape.C;
-    float *got = array_download(b->shift_out);
+    float *got = array_download(b->shift);
     double *n = malloc(C * sizeof(*n));
-    for (uint32_t item = 0; item < ROWS_MAX; item++) {
-        const uint32_t row = item ^ 1u;
-        for (uint32_t part = 0; part < LAYERS * 2; part++) {
-            const float *shift = got + ((size_t)item * LAYERS * 2 + part) * C;
-            if (part == LAYER * 2 + kind && row < b->rows && b->places[item].active != 0) {
-                norm(b->x->host + (size_t)row * C, weight, bias, C, n);
-                expect_close(shift, n, C, "shift_out");
-            } else {
-                expect_untouched(shift, C, "shift_out");
-            }
+    for (uint32_t row = 0; row < b->rows; row++) {
+        const uint32_t item = b->row_item[row];
+        const size_t at = shift_at(b, 2 * item + 1, 1 - parity_of(2 * item + 1), kind);
+        if (b->places[item].active != 0) {
+            norm(b->x->host + (size_t)row * C, weight, bias, C, n);
+            expect_close(got + at, n, C, "shift_out");
+            memcpy(got + at, b->shift->host + at, C * sizeof(*got));
         }
     }
+    ck_assert_mem_eq(got, b->shift->host, b->shift->count * sizeof(*got));
     free(n);
     free(got);
-    array_upload(b->shift_out);
+    array_upload(b->shift);
 }
 
 /* ---- Into the time mix ------------------------------------------------------------------- */
@@ -334,6 +362,7 @@ START_TEST(att_in_does_not_depend_on_company_or_form)
     float *first = NULL;
     for (uint32_t capacity = 1; capacity <= ROWS_MAX; capacity++) {
         for (int bulk = 0; bulk <= 1; bulk++) {
+            b.item_of_row = 0;
             bench_rows(&b, capacity, capacity, bulk != 0);
             b.launch.multiprocessors = 7 * capacity;
             ok(cuda_few_rows_att_in(&b.launch, b.step, &b.shape, &a.layer, LAYER, &b.act));
@@ -406,10 +435,11 @@ END_TEST
 
 /* ---- Channel mix ------------------------------------------------------------------------- */
 
-static void check_ffn_key(uint32_t C, uint32_t F, float scale)
+static void check_ffn_key(uint32_t C, uint32_t F, uint32_t multiprocessors, float scale)
 {
     struct bench b;
     bench_open(&b, C, F, 16);
+    b.launch.multiprocessors = multiprocessors;
     const struct array *ln_weight = array_make(C, false, 0.5f, 1.5f);
     const struct array *ln_bias = array_make(C, false, -0.2f, 0.2f);
     const struct array *mix = array_make(C, false, 0.0f, 1.0f);
@@ -450,16 +480,17 @@ static void check_ffn_key(uint32_t C, uint32_t F, float scale)
 
 START_TEST(ffn_key_is_relu_squared_within_f16)
 {
-    check_ffn_key(128, 256, 0.1f);
-    check_ffn_key(256, 96, 60.0f); /* Most squares are above 65504. */
+    check_ffn_key(128, 256, 132, 0.1f);
+    check_ffn_key(256, 96, 132, 60.0f); /* Most squares are above 65504. */
 }
 END_TEST
 
 START_TEST(ffn_key_takes_wide_rows)
 {
-    check_ffn_key(2112, 64, 0.1f); /* Four items a thread, two odd slots a row. */
-    check_ffn_key(4096, 160, 0.1f);
-    check_ffn_key(4160, 64, 0.1f); /* Eight items a thread: vectors are read again. */
+    check_ffn_key(2112, 64, 132, 0.1f); /* Four items a thread, two odd slots a row. */
+    check_ffn_key(4096, 160, 132, 0.1f);
+    check_ffn_key(4096, 240, 6, 0.1f); /* Rows for several turns of a ring. */
+    check_ffn_key(4160, 64, 132, 0.1f); /* Eight items a thread: vectors are read again. */
 }
 END_TEST
 
@@ -544,15 +575,58 @@ START_TEST(ffn_value_takes_every_stripe)
 }
 END_TEST
 
+/* The same bits alone, in company, with bulk copies and without. */
+static void check_ffn_value_alone(uint32_t C, uint32_t F, uint32_t multiprocessors)
+{
+    struct bench b;
+    bench_open(&b, C, F, 16);
+    b.launch.multiprocessors = multiprocessors;
+    struct array *value = array_untouched((size_t)F * C, true);
+    struct array *hidden = array_untouched((size_t)ARENA_ROWS * F, true);
+    const struct cuda_layer layer = {.ffn_value = value->device};
+    b.act.ffn_hidden = hidden->device;
+    void *scratch = NULL;
+    const size_t scratch_bytes = cuda_few_rows_scratch_bytes(&b.shape, multiprocessors);
+    ok(cudaMalloc(&scratch, scratch_bytes));
+    ok(cudaMemset(scratch, 0, scratch_bytes));
+    b.rows = ROWS_MAX;
+    fill_hidden(&b, hidden, value, 0.6f);
+    float *first = NULL;
+    for (uint32_t capacity = 1; capacity <= ROWS_MAX; capacity++) {
+        for (int bulk = 0; bulk <= 1; bulk++) {
+            bench_rows(&b, capacity, capacity, bulk != 0);
+            array_upload(b.x);
+            ok(cuda_few_rows_ffn_value(&b.launch, b.step, &b.shape, &layer, &b.act, scratch));
+            float *got = array_download(b.x);
+            if (first != NULL) {
+                ck_assert_mem_eq(got, first, C * sizeof(*got));
+            }
+            free(first);
+            first = got;
+        }
+    }
+    free(first);
+    ok(cudaFree(scratch));
+    bench_close(&b);
+}
+
+START_TEST(ffn_value_does_not_depend_on_company_or_form)
+{
+    check_ffn_value_alone(192, 1600, 12); /* One vector; a stripe that is not full. */
+    check_ffn_value_alone(2048, 800, 24);
+    check_ffn_value_alone(4096, 544, 16);
+}
+END_TEST
+
 /* ---- Head -------------------------------------------------------------------------------- */
 
 static void expect_advanced(const struct bench *b)
 {
-    struct cuda_slot slots[2 * ROWS_MAX];
+    struct cuda_slot slots[SLOTS];
     ok(cudaMemcpy(slots, b->step.slots, sizeof(slots), cudaMemcpyDeviceToHost));
-    for (uint32_t i = 0; i < ROWS_MAX; i++) {
-        ck_assert_uint_eq(slots[2 * i].parity, 5);
-        ck_assert_uint_eq(slots[2 * i + 1].parity, i == 2 ? 5 : i & 1u);
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        const bool is_advanced = i % 2 == 1 && i != 2 * 2 + 1;
+        ck_assert_uint_eq(slots[i].parity, is_advanced ? 1 - parity_of(i) : parity_of(i));
     }
 }
 
@@ -641,6 +715,7 @@ int main(void)
     tcase_add_test(test, ffn_key_takes_wide_rows);
     tcase_add_test(test, ffn_value_reads_only_channels_that_are_left);
     tcase_add_test(test, ffn_value_takes_every_stripe);
+    tcase_add_test(test, ffn_value_does_not_depend_on_company_or_form);
     tcase_add_test(test, head_makes_logits_and_advances_slots);
     tcase_add_test(test, shapes_that_do_not_fit_are_refused);
     suite_add_tcase(suite, test);

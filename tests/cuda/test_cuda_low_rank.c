@@ -2,11 +2,12 @@
  *
  * At stake: decay, in-context rate, gate and value residual, whatever the number of rows and the
  * ranks. Shown by: both ways against float64 around every border of rows, channels and ranks, with
- * every tile and every cut of k; layer 0 without a value residual; equal rows with equal bits, the
- * way up also in every variant. */
+ * every tile, every cut of k and every way up; layer 0 without a value residual; equal rows with
+ * equal bits, the way up also in every variant. */
 #include <math.h>
 #include <string.h>
 
+#include "cuda/cuda_low_rank.h"
 #include "kernel_case.h"
 
 enum {
@@ -105,11 +106,9 @@ static double after_down(double x, int g)
     return g == CUDA_LOW_W ? tanh(x) : g == CUDA_LOW_G ? sigmoid(x) : x;
 }
 
-static void check_down(struct bench *bench)
+static void check_hidden(const struct bench *bench)
 {
     static const int mix_of[CUDA_LOW_RANKS] = {CUDA_MIX_W, CUDA_MIX_A, CUDA_MIX_G, CUDA_MIX_V};
-    KERNEL_OK(cuda_low_rank_down(&bench->launch, bench->step, &bench->shape, &bench->layer,
-                                 &bench->act));
     const size_t C = bench->shape.C;
     for (int g = 0; g < CUDA_LOW_RANKS; g++) {
         const size_t Q = bench->shape.rank[g];
@@ -130,6 +129,13 @@ static void check_down(struct bench *bench)
             ck_assert(isnan(got[at]));
         }
     }
+}
+
+static void check_down(struct bench *bench)
+{
+    KERNEL_OK(cuda_low_rank_down(&bench->launch, bench->step, &bench->shape, &bench->layer,
+                                 &bench->act));
+    check_hidden(bench);
 }
 
 /* ---- Up ---------------------------------------------------------------------------------- */
@@ -176,27 +182,43 @@ static void check_value(const struct bench *bench, const double *sums)
     ck_assert_mem_eq(v + count, bench->v + count, (plane_of(bench) - count) * sizeof *v);
 }
 
-static void check_up(struct bench *bench)
+/* Of the way up: what is expected of it. */
+struct expected {
+    double *sums[CUDA_LOW_RANKS];
+};
+
+static struct expected make_hidden(struct bench *bench)
 {
-    double *sums[CUDA_LOW_RANKS] = {NULL};
+    struct expected expected = {{NULL}};
     for (int g = 0; g < CUDA_LOW_RANKS; g++) {
         const size_t count = (size_t)bench->act.N * bench->shape.rank[g];
         if (bench->up[g] != NULL) {
             double *hidden = kernel_numbers(count, true, -1.0, 1.0);
             bench->act.hidden[g] = kernel_halves(hidden, count);
-            sums[g] = sums_up(bench, hidden, g);
+            expected.sums[g] = sums_up(bench, hidden, g);
         }
     }
+    for (size_t at = 0; at < (size_t)bench->rows * bench->shape.C; at++) {
+        expected.sums[CUDA_LOW_W][at] = -exp(-0.5) * sigmoid(expected.sums[CUDA_LOW_W][at]);
+        expected.sums[CUDA_LOW_A][at] = sigmoid(expected.sums[CUDA_LOW_A][at]);
+    }
+    return expected;
+}
+
+static void check_rates(const struct bench *bench, const struct expected *expected)
+{
+    check_floats(bench, bench->act.log_w, expected->sums[CUDA_LOW_W]);
+    check_floats(bench, bench->act.a, expected->sums[CUDA_LOW_A]);
+    check_floats(bench, bench->act.gate, expected->sums[CUDA_LOW_G]);
+    check_value(bench, expected->sums[CUDA_LOW_V]);
+}
+
+static void check_up(struct bench *bench)
+{
+    const struct expected expected = make_hidden(bench);
     KERNEL_OK(cuda_low_rank_up(&bench->launch, bench->step, &bench->shape, &bench->layer,
                                &bench->act));
-    for (size_t at = 0; at < (size_t)bench->rows * bench->shape.C; at++) {
-        sums[CUDA_LOW_W][at] = -exp(-0.5) * sigmoid(sums[CUDA_LOW_W][at]);
-        sums[CUDA_LOW_A][at] = sigmoid(sums[CUDA_LOW_A][at]);
-    }
-    check_floats(bench, bench->act.log_w, sums[CUDA_LOW_W]);
-    check_floats(bench, bench->act.a, sums[CUDA_LOW_A]);
-    check_floats(bench, bench->act.gate, sums[CUDA_LOW_G]);
-    check_value(bench, sums[CUDA_LOW_V]);
+    check_rates(bench, &expected);
 }
 
 /* ---- Cases ------------------------------------------------------------------------------- */
@@ -266,30 +288,88 @@ static void run_both(struct bench *bench)
                                &bench->act));
 }
 
-/* Few multiprocessors are kept busy by few rows: the larger tiles, and blocks that walk over rows.
- * Twice down: what arrives at a tile is counted anew. */
-START_TEST(every_tile_and_every_cut_of_k)
+/* Whether a block of this device has the shared memory of every variant. */
+static bool has_much_shared_memory(void)
+{
+    int device = 0, bytes = 0;
+    KERNEL_OK(cudaGetDevice(&device));
+    KERNEL_OK(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+    return bytes >= 220 * 1024;
+}
+
+static const uint32_t ranks_mixed[CUDA_LOW_RANKS] = {16, 48, 144, 32};
+
+/* Twice: what arrives at a tile is counted anew. */
+static void check_down_by(struct bench *bench, uint32_t tile, uint32_t parts, bool is_certain)
+{
+    for (uint32_t n = 0; n < 2 && n < parts; n++) {
+        for (int g = 0; g < CUDA_LOW_RANKS; g++) {
+            const size_t bytes = (size_t)bench->act.N * bench->shape.rank[g] * sizeof(cuda_half);
+            KERNEL_OK(cudaMemset(bench->act.hidden[g], 0xff, bytes)); /* NaN. */
+        }
+        const cudaError_t status = cuda_low_rank_down_by(
+            &bench->launch, bench->step, &bench->shape, &bench->layer, &bench->act, tile, parts);
+        if (status == cudaErrorInvalidValue && !is_certain) {
+            return;
+        }
+        KERNEL_OK(status);
+        check_hidden(bench);
+    }
+}
+
+START_TEST(down_by_every_tile_and_every_cut_of_k)
+{
+    static const struct {
+        uint32_t rows, capacity, C, rows_max; /* Of tiles: larger ones take long to emulate. */
+    } cases[] = {
+        {33, 40, 576, 256},  /* Parts of 320 and 256. */
+        {20, 20, 1088, 128}, /* Uneven parts, the last one shorter. */
+        {260, 400, 64, 256}, /* Tiles without rows. */
+        {20, 20, 2112, 64},  /* Eight parts. */
+    };
+    static const uint32_t rows_of[CUDA_DOWN_TILES] = {32, 64, 128, 128, 128, 256, 64};
+    static const uint32_t parts[] = {1, 2, 3, 8};
+    for (size_t n = 0; n < sizeof(cases) / sizeof(cases[0]); n++) {
+        struct bench bench;
+        make_bench(&bench, cases[n].rows, cases[n].capacity, cases[n].C, ranks_mixed, n == 2);
+        for (uint32_t tile = 0; tile < CUDA_DOWN_TILES; tile++) {
+            for (size_t i = 0; i < 4 && rows_of[tile] <= cases[n].rows_max; i++) {
+                const bool is_certain = (parts[i] == 1 || (parts[i] == 2 && n == 0 && tile < 4))
+                                        && (tile == CUDA_DOWN_LEAST || has_much_shared_memory());
+                check_down_by(&bench, tile, parts[i], is_certain);
+            }
+        }
+        kernel_case_end();
+    }
+}
+END_TEST
+
+/* One multiprocessor: blocks that walk over many rows. Many: rows in parts. */
+START_TEST(up_in_every_way)
 {
     static const struct {
         uint32_t rows, capacity, C, multiprocessors;
     } cases[] = {
-        {40, 40, 2048, 132}, /* 64 x 64: eight parts. */
-        {70, 70, 576, 132},  /* Two, of 320 and 256. */
-        {130, 130, 576, 8},  /* 128 x 128: two parts. */
-        {130, 140, 1088, 20}, /* Four, the last one shorter. */
-        {260, 260, 64, 4},   /* 256 x 128. */
-        {140, 400, 192, 1},  /* Most blocks without rows. */
-        {380, 400, 192, 1},  /* Two tiles of rows for a block, or one. */
+        {16, 16, 64, 132}, {30, 32, 192, 1},   {3, 32, 192, 132},
+        {33, 70, 576, 8},  {380, 400, 192, 1}, {270, 400, 64, 132},
     };
-    static const uint32_t ranks[CUDA_LOW_RANKS] = {16, 48, 144, 32};
     for (size_t n = 0; n < sizeof(cases) / sizeof(cases[0]); n++) {
-        struct bench bench;
-        make_bench(&bench, cases[n].rows, cases[n].capacity, cases[n].C, ranks, n == 2);
-        bench.launch.multiprocessors = cases[n].multiprocessors;
-        check_down(&bench);
-        check_down(&bench);
-        check_up(&bench);
-        kernel_case_end();
+        for (uint32_t way = 0; way < CUDA_UP_WAYS; way++) {
+            struct bench bench;
+            make_bench(&bench, cases[n].rows, cases[n].capacity, cases[n].C, ranks_mixed, n == 2);
+            bench.launch.multiprocessors = cases[n].multiprocessors;
+            const struct expected expected = make_hidden(&bench);
+            const cudaError_t status = cuda_low_rank_up_by(
+                &bench.launch, bench.step, &bench.shape, &bench.layer, &bench.act, way);
+            if (way == CUDA_UP_FEW && cases[n].capacity > 32) {
+                ck_assert_int_eq(status, cudaErrorInvalidValue);
+            } else if (status != cudaErrorInvalidValue || way == CUDA_UP_LEAST
+                       || has_much_shared_memory()) {
+                KERNEL_OK(status);
+                check_rates(&bench, &expected);
+            }
+            kernel_case_end();
+        }
     }
 }
 END_TEST
@@ -336,12 +416,8 @@ START_TEST(equal_rows_have_equal_bits)
 }
 END_TEST
 
-/* For few rows, for more, and for many. */
-START_TEST(a_row_goes_up_with_the_same_bits_in_every_variant)
+START_TEST(a_row_goes_up_with_the_same_bits_in_every_way)
 {
-    static const struct {
-        uint32_t capacity, multiprocessors;
-    } variants[] = {{32, 132}, {64, 132}, {130, 1}};
     struct bench bench;
     make_bench(&bench, 30, 130, 192, ranks_odd, true);
     const size_t bytes = 30 * 192 * sizeof(float);
@@ -350,12 +426,18 @@ START_TEST(a_row_goes_up_with_the_same_bits_in_every_variant)
         const size_t count = (size_t)bench.act.N * bench.shape.rank[g];
         bench.act.hidden[g] = kernel_halves(kernel_numbers(count, true, -1.0, 1.0), count);
     }
-    for (size_t n = 0; n < sizeof(variants) / sizeof(variants[0]); n++) {
-        bench.launch.row_capacity = variants[n].capacity;
-        bench.launch.multiprocessors = variants[n].multiprocessors;
-        KERNEL_OK(cuda_low_rank_up(&bench.launch, bench.step, &bench.shape, &bench.layer,
-                                   &bench.act));
+    for (uint32_t way = 0; way < CUDA_UP_WAYS; way++) {
+        bench.launch.row_capacity = way == CUDA_UP_FEW ? 32 : 130;
         const float *const outputs[] = {bench.act.log_w, bench.act.a, bench.act.gate};
+        for (size_t i = 0; i < 3; i++) {
+            KERNEL_OK(cudaMemset((void *)outputs[i], 0, bytes));
+        }
+        const cudaError_t status = cuda_low_rank_up_by(&bench.launch, bench.step, &bench.shape,
+                                                       &bench.layer, &bench.act, way);
+        if (status == cudaErrorInvalidValue && way != CUDA_UP_LEAST && !has_much_shared_memory()) {
+            continue;
+        }
+        KERNEL_OK(status);
         for (size_t i = 0; i < 3; i++) {
             const float *got = kernel_read(outputs[i], bytes);
             first[i] = first[i] == NULL ? got : first[i];
@@ -390,10 +472,11 @@ int main(void)
     tcase_add_test(tests, the_first_layer_has_no_value_residual);
     tcase_add_test(tests, channels_of_small_and_large_models);
     tcase_add_test(tests, ranks_of_large_models);
-    tcase_add_test(tests, every_tile_and_every_cut_of_k);
+    tcase_add_test(tests, down_by_every_tile_and_every_cut_of_k);
+    tcase_add_test(tests, up_in_every_way);
     tcase_add_test(tests, no_scratch_no_cut);
     tcase_add_test(tests, equal_rows_have_equal_bits);
-    tcase_add_test(tests, a_row_goes_up_with_the_same_bits_in_every_variant);
+    tcase_add_test(tests, a_row_goes_up_with_the_same_bits_in_every_way);
     tcase_add_test(tests, shapes_that_no_kernel_takes_are_refused);
     suite_add_tcase(suite, tests);
     return kernel_case_run(suite);

@@ -14,7 +14,7 @@ cc=${CC:-gcc}
 here=tests/cuda_emulator
 flags="-g -O2 -Wall -Werror -I. -I$here/include -DSKEIN_CUDA_EMULATOR -D_GNU_SOURCE"
 flags="$flags -ffp-contract=off -fno-strict-aliasing -fno-math-errno -Wno-unknown-pragmas"
-flags="$flags -Wno-missing-field-initializers"
+flags="$flags -Wno-missing-field-initializers -Wno-psabi"
 if [ "${SANITIZE:-0}" = 1 ]; then
     flags="$flags -fsanitize=address,undefined -fno-sanitize-recover=undefined"
 fi
