@@ -15,11 +15,7 @@
 static inline bool cuda_bulk_copies_fit(const struct cuda_launch *launch, size_t shared_bytes)
 {
     const size_t static_bytes = 1024; /* Barriers and the like come on top. */
-    int device = 0, most = 0;
-    return launch->bulk_copies && cudaGetDevice(&device) == cudaSuccess
-           && cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device)
-                  == cudaSuccess
-           && shared_bytes + static_bytes <= (size_t)most;
+    return launch->bulk_copies && shared_bytes + static_bytes <= cuda_shared_bytes_max();
 }
 
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900

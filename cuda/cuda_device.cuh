@@ -71,17 +71,47 @@ static inline cudaLaunchConfig_t cuda_launch_config(const struct cuda_launch *la
  * and the launch would take as long as they. A block that asks for so much stays alone. */
 enum { CUDA_ALONE_BYTES = 116 * 1024 };
 
+static inline uint32_t cuda_divide_up(uint32_t value, uint32_t by)
+{
+    return (value + by - 1) / by;
+}
+
+/* Bytes of shared memory that a block of the current device can have; 0 when it does not tell. */
+static inline uint32_t cuda_shared_bytes_max(void)
+{
+    int device = 0, bytes = 0;
+    const bool is_told =
+        cudaGetDevice(&device) == cudaSuccess
+        && cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device)
+               == cudaSuccess;
+    return is_told ? (uint32_t)bytes : 0;
+}
+
 /* Dynamic shared memory to ask for where a launch of so many blocks needs shared_bytes. */
 static inline uint32_t cuda_alone_bytes(const struct cuda_launch *launch, uint64_t blocks,
                                         uint32_t shared_bytes)
 {
-    int device = 0, most = 0;
-    if (!launch->programmatic || blocks > launch->multiprocessors
-        || shared_bytes >= CUDA_ALONE_BYTES || cudaGetDevice(&device) != cudaSuccess
-        || cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device)
-               != cudaSuccess
-        || CUDA_ALONE_BYTES > most) {
-        return shared_bytes;
+    const bool is_one_each = launch->programmatic && blocks <= launch->multiprocessors;
+    return is_one_each && shared_bytes < CUDA_ALONE_BYTES
+                   && CUDA_ALONE_BYTES <= cuda_shared_bytes_max()
+               ? (uint32_t)CUDA_ALONE_BYTES
+               : shared_bytes;
+}
+
+/* Launches a kernel of one argument with dynamic shared memory, which may be more than every device
+ * gives without being asked. */
+template <class Argument>
+static inline cudaError_t cuda_launch_shared(const struct cuda_launch *launch,
+                                             void (*kernel)(Argument), dim3 grid, uint32_t threads,
+                                             uint32_t shared_bytes, const Argument &argument)
+{
+    const cudaError_t status = cudaFuncSetAttribute(
+        (const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
+    if (status != cudaSuccess) {
+        return status;
     }
-    return CUDA_ALONE_BYTES;
+    cudaLaunchAttribute attributes[CUDA_LAUNCH_ATTRIBUTES];
+    const cudaLaunchConfig_t config =
+        cuda_launch_config(launch, grid, dim3(threads), shared_bytes, attributes);
+    return cudaLaunchKernelEx(&config, kernel, argument);
 }

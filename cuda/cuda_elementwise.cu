@@ -300,16 +300,10 @@ __global__ void __launch_bounds__(ROW_THREADS) mix_kernel(struct mix p)
 
 /* ---- relu^2, final norm ------------------------------------------------------------------ */
 
-static __device__ __forceinline__ float relu_squared(float x)
-{
-    const float squared = x < 0.0f ? 0.0f : x * x; /* Not a number stays visible. */
-    return squared > 65504.0f ? 65504.0f : squared;
-}
-
 static __device__ __forceinline__ uint32_t relu_squared_pair(uint32_t bits)
 {
     const float2 x = cuda_half2_unpack(bits);
-    return cuda_half2_pack(relu_squared(x.x), relu_squared(x.y));
+    return cuda_half2_pack(cuda_relu_squared_of(x.x), cuda_relu_squared_of(x.y));
 }
 
 __global__ void __launch_bounds__(ROW_THREADS)

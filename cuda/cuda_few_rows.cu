@@ -30,7 +30,6 @@
 enum {
     SHARED_BYTES_BULK = 208 * 1024, /* At most; static memory and what small kernels take beside. */
     IN_FLIGHT_BYTES = 48 * 1024,    /* Times 132: 1.5 us of 4.3 TB/s, about twice the latency. */
-    SHARED_BYTES_PLAIN = 48 * 1024, /* What every device gives without being asked. */
     PARTS_MAX = 7,
 };
 
@@ -222,11 +221,6 @@ template <int KIND> static struct variant variant_of_rows(uint32_t rows, bool bu
     }
 }
 
-static uint32_t divide_up(uint32_t value, uint32_t by)
-{
-    return (value + by - 1) / by;
-}
-
 /* Adds a matrix to the launch. */
 static struct part *add_part(struct product *p, const cuda_half *weight, uint32_t outputs,
                              void *out, uint32_t stride, enum after after)
@@ -249,14 +243,14 @@ static uint32_t share_blocks(struct product *p, uint32_t limit)
         outputs += p->parts[i].outputs;
     }
     limit = limit < p->part_count ? p->part_count : limit;
-    uint32_t share = divide_up(outputs, limit);
+    uint32_t share = cuda_divide_up(outputs, limit);
     uint32_t blocks = 0;
     do {
         blocks = 0;
         for (uint32_t i = 0; i < p->part_count; i++) {
             struct part *part = &p->parts[i];
             part->first_block = blocks;
-            part->blocks = divide_up(part->outputs, share);
+            part->blocks = cuda_divide_up(part->outputs, share);
             part->share = part->outputs / part->blocks;
             part->extra = part->outputs % part->blocks;
             blocks += part->blocks;
@@ -323,18 +317,8 @@ static cudaError_t launch_product(const struct cuda_launch *launch, struct produ
     if (bulk && p->in_flight == 0) {
         form = form_of<KIND>(launch, p, false);
     }
-    if (form.shared_bytes > SHARED_BYTES_PLAIN) {
-        const cudaError_t status = cudaFuncSetAttribute(
-            (const void *)form.variant.run, cudaFuncAttributeMaxDynamicSharedMemorySize,
-            (int)form.shared_bytes);
-        if (status != cudaSuccess) {
-            return status;
-        }
-    }
-    cudaLaunchAttribute attributes[CUDA_LAUNCH_ATTRIBUTES];
-    const cudaLaunchConfig_t config = cuda_launch_config(
-        launch, dim3(form.blocks), dim3(form.threads), form.shared_bytes, attributes);
-    return cudaLaunchKernelEx(&config, form.variant.run, *p);
+    return cuda_launch_shared(launch, form.variant.run, dim3(form.blocks), form.threads,
+                              form.shared_bytes, *p);
 }
 
 static struct product product_of(const struct cuda_step &step, const struct cuda_shape *shape,

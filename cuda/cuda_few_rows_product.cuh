@@ -136,8 +136,7 @@ static __device__ __forceinline__ cuda_half activated(uint32_t after, float sum)
     case AFTER_SIGMOID:
         return __float2half_rn(cuda_sigmoid(sum));
     case AFTER_RELU_SQUARED:
-        sum = sum < 0.0f ? 0.0f : sum * sum; /* Not a number stays visible. */
-        return __float2half_rn(sum > 65504.0f ? 65504.0f : sum);
+        return __float2half_rn(cuda_relu_squared_of(sum));
     default:
         return __float2half_rn(sum);
     }

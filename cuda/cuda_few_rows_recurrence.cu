@@ -246,14 +246,14 @@ static __device__ __forceinline__ float4 multiply_4(float4 x, float4 y)
     return make_float4(x.x * y.x, x.y * y.y, x.z * y.z, x.w * y.w);
 }
 
-/* kk: k k_k divided by its length in the head; of k = 0 it is 0. */
 static __device__ __forceinline__ float4 removal_keys(float4 k, float4 k_k)
 {
     const float4 kk = multiply_4(k, k_k);
     float squares = wkv_dot(kk, kk);
     wkv_row_sums<1>(&squares);
-    const float scale = rsqrtf(fmaxf(squares, 1e-24f));
-    return multiply_4(kk, make_float4(scale, scale, scale, scale));
+    const float2 low = cuda_removal_key_of(make_float2(kk.x, kk.y), squares);
+    const float2 high = cuda_removal_key_of(make_float2(kk.z, kk.w), squares);
+    return make_float4(low.x, low.y, high.x, high.y);
 }
 
 static __device__ __forceinline__ float4 replacement_keys(float4 k, float4 a, float4 k_a)
@@ -488,18 +488,10 @@ cudaError_t cuda_few_rows_recurrence(const struct cuda_launch *launch, struct cu
     struct recurrence p = recurrence_of(step, shape, layer, layer_index, act);
     p.item_capacity = items;
     const uint32_t shared_bytes = few_up_lay_out(&p.up, rows);
-    if (shared_bytes + static_bytes > cuda_tile_shared_max()) {
+    if (shared_bytes + static_bytes > cuda_shared_bytes_max()) {
         return two_launches(launch, step, shape, layer, layer_index, act);
     }
     kernel *const run = kernel_of(rows == 1, launch->bulk_copies);
-    const cudaError_t status = cudaFuncSetAttribute(
-        (const void *)run, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
-    if (status != cudaSuccess) {
-        return status;
-    }
-    cudaLaunchAttribute attributes[CUDA_LAUNCH_ATTRIBUTES];
-    const cudaLaunchConfig_t config = cuda_launch_config(
-        launch, dim3(shape->H, (items + rows - 1) / rows), dim3(THREADS), shared_bytes,
-        attributes);
-    return cudaLaunchKernelEx(&config, run, p);
+    return cuda_launch_shared(launch, run, dim3(shape->H, cuda_divide_up(items, rows)), THREADS,
+                              shared_bytes, p);
 }

@@ -247,7 +247,7 @@ static inline uint32_t few_up_lay_out(struct few_up *p, uint32_t rows)
         }
     }
     p->hidden_at = bytes;
-    p->hidden_stride = low_rank_blocks(p->pieces * 16, FEW_UP_ALIGNMENT) * FEW_UP_ALIGNMENT
+    p->hidden_stride = cuda_divide_up(p->pieces * 16, FEW_UP_ALIGNMENT) * FEW_UP_ALIGNMENT
                        + FEW_UP_GAP;
     return bytes + rows * p->hidden_stride;
 }

@@ -32,7 +32,6 @@ enum {
     SUMS_MAX_PLAIN = 4,             /* Vectors x rows: of 128 registers, 64 KiB in all. */
     SLICE_CHANNELS_MIN = 32,        /* Smaller slices only make the join longer. */
     COUNTERS = 256,                 /* One for each warp of a stripe. */
-    SHARED_BYTES_PLAIN = 48 * 1024, /* What every device gives without being asked. */
 };
 
 /* ---- Kernel ------------------------------------------------------------------------------ */
@@ -125,11 +124,6 @@ static kernel *kernel_of_rows(bool bulk, uint32_t rows, uint32_t vectors)
     }
 }
 
-static uint32_t divide_up(uint32_t value, uint32_t by)
-{
-    return (value + by - 1) / by;
-}
-
 /* The widest stripe that divides C in 4 or more, in vectors; else the narrowest. */
 static uint32_t choose_vectors(uint32_t C)
 {
@@ -145,9 +139,9 @@ static uint32_t choose_vectors(uint32_t C)
 /* Slices do not depend on rows and form: they decide the order of sums. */
 static uint32_t choose_slices(const struct cuda_shape *shape, uint32_t multiprocessors)
 {
-    const uint32_t stripes = divide_up(shape->C, choose_vectors(shape->C) * WARP_COLUMNS);
-    const uint32_t most = divide_up(shape->F, SLICE_CHANNELS_MIN);
-    const uint32_t least = divide_up(shape->F, SLICE_CHANNELS_MAX);
+    const uint32_t stripes = cuda_divide_up(shape->C, choose_vectors(shape->C) * WARP_COLUMNS);
+    const uint32_t most = cuda_divide_up(shape->F, SLICE_CHANNELS_MIN);
+    const uint32_t least = cuda_divide_up(shape->F, SLICE_CHANNELS_MAX);
     const uint32_t slices = multiprocessors / stripes < most ? multiprocessors / stripes : most;
     return slices > least ? slices : least;
 }
@@ -161,10 +155,10 @@ static struct plan plan_of(const struct cuda_shape *shape, uint32_t multiprocess
         vectors = 1;
     }
     plan.run = kernel_of_rows(bulk, rows, vectors);
-    plan.stripes = divide_up(shape->C, vectors * WARP_COLUMNS);
+    plan.stripes = cuda_divide_up(shape->C, vectors * WARP_COLUMNS);
     plan.slices = choose_slices(shape, multiprocessors);
     plan.stages = bulk ? (uint32_t)STAGES_MAX : 0;
-    plan.list_capacity = divide_up(shape->F, plan.slices * WARPS);
+    plan.list_capacity = cuda_divide_up(shape->F, plan.slices * WARPS);
     plan.warp_bytes = layout_of(plan.list_capacity, rows, vectors, plan.stages).bytes;
     plan.shared_bytes = WARPS * plan.warp_bytes;
     if (bulk && plan.shared_bytes < CUDA_ALONE_BYTES) {
@@ -209,17 +203,6 @@ cudaError_t cuda_few_rows_ffn_value(const struct cuda_launch *launch, struct cud
     p.stages = plan.stages;
     p.warp_bytes = plan.warp_bytes;
     p.list_capacity = plan.list_capacity;
-    if (plan.shared_bytes > SHARED_BYTES_PLAIN) {
-        const cudaError_t status = cudaFuncSetAttribute((const void *)plan.run,
-                                                        cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                        (int)plan.shared_bytes);
-        if (status != cudaSuccess) {
-            return status;
-        }
-    }
-    cudaLaunchAttribute attributes[CUDA_LAUNCH_ATTRIBUTES];
-    const cudaLaunchConfig_t config =
-        cuda_launch_config(launch, dim3(plan.stripes, plan.slices), dim3(THREADS),
-                           plan.shared_bytes, attributes);
-    return cudaLaunchKernelEx(&config, plan.run, p);
+    return cuda_launch_shared(launch, plan.run, dim3(plan.stripes, plan.slices), THREADS,
+                              plan.shared_bytes, p);
 }

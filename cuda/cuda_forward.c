@@ -80,11 +80,11 @@ size_t cuda_forward_bytes(const struct cuda_shape *shape,
     return counter.bytes;
 }
 
-/* Index of the width that serves so many rows. */
+/* Index of the width that serves so many rows: each is twice the one before. */
 static size_t width_of(uint32_t rows)
 {
     size_t index = 0;
-    while (cuda_skinny_rows(rows) >> index > cuda_skinny_rows(1)) {
+    while (cuda_skinny_rows(1) << index < rows) {
         index++;
     }
     return index;
@@ -102,10 +102,9 @@ static enum error_code make_skinny_maps(struct cuda_forward *forward, struct err
         return error_set(error, ERROR_OUT_OF_MEMORY, "cuda: no memory");
     }
     enum error_code code = ERROR_NONE;
-    for (uint32_t rows = cuda_skinny_rows(1); code == ERROR_NONE && rows <= CUDA_SKINNY_ROWS_MAX;
-         rows *= 2) {
-        code = CUDA_TRY(cuda_skinny_maps_make(&forward->skinny_maps[width_of(rows)], shape,
-                                              &forward->act, rows),
+    for (size_t index = 0; code == ERROR_NONE && index < CUDA_SKINNY_WIDTHS; index++) {
+        code = CUDA_TRY(cuda_skinny_maps_make(&forward->skinny_maps[index], shape, &forward->act,
+                                              cuda_skinny_rows(1) << index),
                         error);
     }
     for (uint32_t layer = 0; code == ERROR_NONE && layer < shape->L; layer++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cuda/cuda_half.cuh - f16 vectors to f32 and back, and the two curves of the model.
+ * cuda/cuda_half.cuh - f16 vectors to f32 and back, and the curves of the model.
  *
  * Inline device functions only. Addresses are aligned to what is moved: 4 halves to 8 bytes, 8 to
  * 16. Conversion to f16 rounds to nearest; what is too large becomes infinite. Thread: device. */
@@ -64,6 +64,13 @@ static __device__ __forceinline__ float4 cuda_float4_load(const float *from)
 static __device__ __forceinline__ void cuda_float4_store(float *to, float4 value)
 {
     *(float4 *)(void *)to = value;
+}
+
+/* relu(x)^2, at most the largest f16. Not a number stays visible. */
+static __device__ __forceinline__ float cuda_relu_squared_of(float x)
+{
+    const float squared = x < 0.0f ? 0.0f : x * x;
+    return squared > 65504.0f ? 65504.0f : squared;
 }
 
 static __device__ __forceinline__ float cuda_sigmoid(float x)

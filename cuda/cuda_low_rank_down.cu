@@ -60,15 +60,12 @@ static __device__ __forceinline__ uint32_t group_of(const struct down &p, uint32
     return (tile >= p.first_tile[1]) + (tile >= p.first_tile[2]) + (tile >= p.first_tile[3]);
 }
 
-/* tanh x = 2 sigmoid(2 x) - 1: within 3e-7, where f16 numbers are 6e-8 apart at least. */
 static __device__ __forceinline__ float activation(float x, uint32_t kind)
 {
     if (kind != CUDA_LOW_W && kind != CUDA_LOW_G) {
         return x;
     }
-    const float scale = kind == CUDA_LOW_W ? 2.0f : 1.0f;
-    const float gate = low_rank_sigmoid_2(x * (-LOW_RANK_LOG2_E * scale));
-    return fmaf(gate, scale, 1.0f - scale);
+    return low_rank_curve(x, kind == CUDA_LOW_W ? 2.0f : 1.0f);
 }
 
 /* ---- Few rows ---------------------------------------------------------------------------- */
@@ -298,7 +295,7 @@ down_tile_kernel(const __grid_constant__ struct down p)
 
 static size_t counter_bytes(uint32_t multiprocessors)
 {
-    return low_rank_blocks(PART_BLOCKS * multiprocessors * sizeof(uint32_t), 256) * (size_t)256;
+    return cuda_divide_up(PART_BLOCKS * multiprocessors * sizeof(uint32_t), 256) * (size_t)256;
 }
 
 size_t cuda_low_rank_scratch_bytes(uint32_t multiprocessors)
@@ -337,7 +334,7 @@ static uint32_t tiles_across(struct down *p, uint32_t size)
     uint32_t tiles = 0;
     for (int g = 0; g < CUDA_LOW_RANKS; g++) {
         p->first_tile[g] = tiles;
-        tiles += low_rank_blocks(p->group[g].rank, size);
+        tiles += cuda_divide_up(p->group[g].rank, size);
     }
     return tiles;
 }
@@ -358,22 +355,13 @@ static cudaError_t launch_few(const struct cuda_launch *launch, struct down *p, 
 template <class T, uint32_t PARTS>
 static cudaError_t launch_tiles(const struct cuda_launch *launch, struct down *p, uint32_t parts)
 {
-    p->part_k = low_rank_blocks(low_rank_blocks(p->C, parts), CUDA_TILE_K) * CUDA_TILE_K;
-    p->parts = low_rank_blocks(p->C, p->part_k);
-    const dim3 grid(tiles_across(p, T::COLUMNS), low_rank_blocks(launch->row_capacity, T::ROWS),
+    p->part_k = cuda_divide_up(cuda_divide_up(p->C, parts), CUDA_TILE_K) * CUDA_TILE_K;
+    p->parts = cuda_divide_up(p->C, p->part_k);
+    const dim3 grid(tiles_across(p, T::COLUMNS), cuda_divide_up(launch->row_capacity, T::ROWS),
                     p->parts);
     const uint32_t shared =
         cuda_alone_bytes(launch, (uint64_t)grid.x * grid.y * grid.z, T::SHARED);
-    const cudaError_t status =
-        cudaFuncSetAttribute((const void *)down_tile_kernel<T, PARTS>,
-                             cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
-    if (status != cudaSuccess) {
-        return status;
-    }
-    cudaLaunchAttribute attributes[CUDA_LAUNCH_ATTRIBUTES];
-    const cudaLaunchConfig_t config =
-        cuda_launch_config(launch, grid, dim3(T::THREADS), shared, attributes);
-    return cudaLaunchKernelEx(&config, down_tile_kernel<T, PARTS>, *p);
+    return cuda_launch_shared(launch, down_tile_kernel<T, PARTS>, grid, T::THREADS, shared, *p);
 }
 
 /* A size of tiles as the choice sees it. */
@@ -417,7 +405,7 @@ static uint64_t cost_of(const struct cuda_launch *launch, struct down *p, const 
         BYTES_OF_JOIN = 100,
     };
     const uint64_t tiles = (uint64_t)tiles_across(p, size->columns)
-                           * low_rank_blocks(launch->row_capacity, size->rows);
+                           * cuda_divide_up(launch->row_capacity, size->rows);
     const uint64_t blocks = tiles * parts;
     const uint64_t places = launch->multiprocessors;
     if (parts > 1 && (p->arrived == NULL || p->C / parts < PART_K_MIN
@@ -427,7 +415,7 @@ static uint64_t cost_of(const struct cuda_launch *launch, struct down *p, const 
     const uint64_t bytes = (size->rows + size->columns) * CUDA_TILE_K * sizeof(cuda_half);
     const uint64_t outputs = (uint64_t)size->rows * size->columns;
     const uint64_t chunk = larger(bytes / BYTES, outputs * CUDA_TILE_K / PRODUCTS);
-    const uint64_t chunks = low_rank_blocks(p->C / CUDA_TILE_K, parts);
+    const uint64_t chunks = cuda_divide_up(p->C / CUDA_TILE_K, parts);
     const uint64_t busy = (blocks + places - 1) / places * chunks * chunk;
     const uint64_t waits = (blocks + places * size->resident - 1) / (places * size->resident)
                            * (chunks * ON_ITS_WAY / (size->stages - 1));
@@ -448,7 +436,7 @@ cudaError_t cuda_low_rank_down_by(const struct cuda_launch *launch, struct cuda_
                                   const struct cuda_activations *act, uint32_t tile, uint32_t parts)
 {
     if (!low_rank_is_possible(shape) || tile >= sizeof sizes / sizeof sizes[0] || parts == 0
-        || parts > sizes[tile].parts_max || sizes[tile].shared > cuda_tile_shared_max()) {
+        || parts > sizes[tile].parts_max || sizes[tile].shared > cuda_shared_bytes_max()) {
         return cudaErrorInvalidValue;
     }
     struct down p = down_of(launch, step, shape, layer, act);
@@ -467,9 +455,9 @@ cudaError_t cuda_low_rank_down(const struct cuda_launch *launch, struct cuda_ste
     }
     struct down p = down_of(launch, step, shape, layer, act);
     if (is_for_few(launch, p.C)) {
-        return launch_few(launch, &p, low_rank_blocks(p.C / 32, FEW_WARPS));
+        return launch_few(launch, &p, cuda_divide_up(p.C / 32, FEW_WARPS));
     }
-    const uint32_t shared_max = cuda_tile_shared_max();
+    const uint32_t shared_max = cuda_shared_bytes_max();
     const struct size *best = NULL; /* The cheapest. */
     uint32_t best_parts = 1;
     uint64_t best_cost = UINT64_MAX;

@@ -353,7 +353,7 @@ static struct up up_of(const struct cuda_launch *launch, struct cuda_step step,
     for (uint32_t role = 0; role < UP_ROLES; role++) {
         uint32_t chunks = 0;
         for (uint32_t g = p.end[role]; g < p.end[role + 1]; g++) {
-            chunks += low_rank_blocks(p.group[g].rank, CUDA_TILE_K);
+            chunks += cuda_divide_up(p.group[g].rank, CUDA_TILE_K);
         }
         p.chunks = chunks > p.chunks ? chunks : p.chunks;
     }
@@ -366,15 +366,7 @@ static cudaError_t start(const struct cuda_launch *launch, const struct up *p,
 {
     const uint32_t shared =
         cuda_alone_bytes(launch, (uint64_t)grid.x * grid.y * grid.z, shared_needed);
-    const cudaError_t status = cudaFuncSetAttribute(
-        (const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
-    if (status != cudaSuccess) {
-        return status;
-    }
-    cudaLaunchAttribute attributes[CUDA_LAUNCH_ATTRIBUTES];
-    const cudaLaunchConfig_t config =
-        cuda_launch_config(launch, grid, dim3(threads), shared, attributes);
-    return cudaLaunchKernelEx(&config, kernel, *p);
+    return cuda_launch_shared(launch, kernel, grid, threads, shared, *p);
 }
 
 template <uint32_t M, uint32_t WARPS>
@@ -383,7 +375,7 @@ static cudaError_t launch_few(const struct cuda_launch *launch, const struct up 
     const uint32_t shared =
         p->chunks * (WARPS * FEW_CHANNELS + M * 16) * CUDA_TILE_PIECES * 16
         + BIASED * WARPS * FEW_CHANNELS * (uint32_t)sizeof(float);
-    if (shared > cuda_tile_shared_max() || launch->row_capacity > M * 16) {
+    if (shared > cuda_shared_bytes_max() || launch->row_capacity > M * 16) {
         return cudaErrorInvalidValue;
     }
     return start(launch, p, up_few_kernel<M, WARPS>, dim3(p->C / (WARPS * FEW_CHANNELS), UP_ROLES),
@@ -394,9 +386,9 @@ static cudaError_t launch_few(const struct cuda_launch *launch, const struct up 
  * block's warps. */
 template <class T> static uint32_t parts_of(const struct cuda_launch *launch, const struct up *p)
 {
-    const uint32_t blocks = low_rank_blocks(p->C, T::CHANNELS) * UP_ROLES;
-    const uint32_t tiles = low_rank_blocks(launch->row_capacity, T::ROWS);
-    const uint32_t most = low_rank_blocks(tiles, MANY_WARPS / 2);
+    const uint32_t blocks = cuda_divide_up(p->C, T::CHANNELS) * UP_ROLES;
+    const uint32_t tiles = cuda_divide_up(launch->row_capacity, T::ROWS);
+    const uint32_t most = cuda_divide_up(tiles, MANY_WARPS / 2);
     const uint32_t parts = launch->multiprocessors / blocks;
     return parts <= 1 ? 1 : parts < most ? parts : most;
 }
@@ -405,10 +397,10 @@ template <class T>
 static cudaError_t launch_many(const struct cuda_launch *launch, const struct up *p)
 {
     const uint32_t shared = T::BIASES + p->chunks * T::CHUNK + T::RINGS;
-    if (shared > cuda_tile_shared_max()) {
+    if (shared > cuda_shared_bytes_max()) {
         return cudaErrorInvalidValue;
     }
-    const dim3 grid(low_rank_blocks(p->C, T::CHANNELS), UP_ROLES, parts_of<T>(launch, p));
+    const dim3 grid(cuda_divide_up(p->C, T::CHANNELS), UP_ROLES, parts_of<T>(launch, p));
     return start(launch, p, up_many_kernel<T>, grid, MANY_THREADS, shared);
 }
 

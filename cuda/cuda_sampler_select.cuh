@@ -71,12 +71,9 @@ sampler_tighten(struct sampler_shared *shared, const struct sampler_range *range
     const struct sampler_set *set = &shared->set;
     uint64_t low = UINT64_MAX;
     uint64_t high = 0;
-    float4 next = sampler_fetch<is_listed>(set, 0);
-    for (uint32_t visit = 0; visit < sampler_visits<is_listed>(set); visit++) {
-        uint64_t positions[4];
-        const float4 logits = next;
-        next = sampler_fetch<is_listed>(set, visit + 1);
-        sampler_meet<is_listed>(shared, visit, logits, positions);
+    struct sampler_walk walk = sampler_walk_begin<is_listed>(set);
+    uint64_t positions[4];
+    while (sampler_walk_next<is_listed>(shared, &walk, positions)) {
 #pragma unroll
         for (uint32_t index = 0; index < 4; index++) {
             const uint64_t position = positions[index];
@@ -116,12 +113,9 @@ static __device__ __forceinline__ void sampler_fill_bins(struct sampler_shared *
     shared->bin_mass[1][threadIdx.x] = 0;
     shared->bin_count[threadIdx.x] = 0;
     __syncthreads();
-    float4 next = sampler_fetch<is_listed>(set, 0);
-    for (uint32_t visit = 0; visit < sampler_visits<is_listed>(set); visit++) {
-        uint64_t positions[4];
-        const float4 logits = next;
-        next = sampler_fetch<is_listed>(set, visit + 1);
-        sampler_meet<is_listed>(shared, visit, logits, positions);
+    struct sampler_walk walk = sampler_walk_begin<is_listed>(set);
+    uint64_t positions[4];
+    while (sampler_walk_next<is_listed>(shared, &walk, positions)) {
 #pragma unroll
         for (uint32_t index = 0; index < 4; index++) {
             if (sampler_holds(&set->order, range, positions[index])) {
@@ -198,12 +192,9 @@ static __device__ __forceinline__ uint32_t sampler_gather(struct sampler_shared 
         shared->few_count = 0;
     }
     __syncthreads();
-    float4 next = sampler_fetch<is_listed>(set, 0);
-    for (uint32_t visit = 0; visit < sampler_visits<is_listed>(set); visit++) {
-        uint64_t positions[4];
-        const float4 logits = next;
-        next = sampler_fetch<is_listed>(set, visit + 1);
-        sampler_meet<is_listed>(shared, visit, logits, positions);
+    struct sampler_walk walk = sampler_walk_begin<is_listed>(set);
+    uint64_t positions[4];
+    while (sampler_walk_next<is_listed>(shared, &walk, positions)) {
 #pragma unroll
         for (uint32_t index = 0; index < 4; index++) {
             const uint64_t position = positions[index];

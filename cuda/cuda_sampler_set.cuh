@@ -205,18 +205,47 @@ sampler_block_sum(struct sampler_shared *shared, struct sampler_tally own)
     return sum;
 }
 
+/* A walk over the set, four tokens at a time, the next four on their way. */
+struct sampler_walk {
+    float4 next;
+    uint32_t visit;
+};
+
+template <bool is_listed>
+static __device__ __forceinline__ struct sampler_walk
+sampler_walk_begin(const struct sampler_set *set)
+{
+    struct sampler_walk walk;
+    walk.next = sampler_fetch<is_listed>(set, 0);
+    walk.visit = 0;
+    return walk;
+}
+
+/* False: there are no more. */
+template <bool is_listed>
+static __device__ __forceinline__ bool
+sampler_walk_next(struct sampler_shared *shared, struct sampler_walk *walk, uint64_t *positions_out)
+{
+    const struct sampler_set *set = &shared->set;
+    if (walk->visit >= sampler_visits<is_listed>(set)) {
+        return false;
+    }
+    const float4 logits = walk->next;
+    walk->next = sampler_fetch<is_listed>(set, walk->visit + 1);
+    sampler_meet<is_listed>(shared, walk->visit, logits, positions_out);
+    walk->visit++;
+    return true;
+}
+
 /* Tallies all tokens of the set. */
 template <bool is_listed>
 static __device__ SAMPLER_APART struct sampler_tally sampler_sum(struct sampler_shared *shared)
 {
     const struct sampler_set *set = &shared->set;
     struct sampler_tally tally = {0, 0};
-    float4 next = sampler_fetch<is_listed>(set, 0);
-    for (uint32_t visit = 0; visit < sampler_visits<is_listed>(set); visit++) {
-        uint64_t positions[4];
-        const float4 logits = next;
-        next = sampler_fetch<is_listed>(set, visit + 1);
-        sampler_meet<is_listed>(shared, visit, logits, positions);
+    struct sampler_walk walk = sampler_walk_begin<is_listed>(set);
+    uint64_t positions[4];
+    while (sampler_walk_next<is_listed>(shared, &walk, positions)) {
 #pragma unroll
         for (uint32_t index = 0; index < 4; index++) {
             if (positions[index] != SAMPLER_NO_KEY) {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cuda/cuda_skinny.cu - matrix products of up to 128 rows: skinny ones, bound by their weights.
+ * cuda/cuda_skinny.cu - matrix products of 5 to 128 rows: skinny ones, bound by their weights.
  *
  * Computes  out[row][o] = after(sum_k in[row][k] weight[o][k]), f16 in, f32 sums, for
  *             att_in   r, k, v and the low-rank downs (tanh, sigmoid), each of its own plane;
  *             att_out  x += y_gated output^T; ffn_key with relu^2; ffn_value, x +=.
  * Bytes     the weights once: C = 4096: 107.5, 33.6, 134, 134 MB; in and out again from L2.
- * Flops     2 per weight and row: up to 128 rows 256 flop/byte, 17 G for ffn_key: 23 us of 31.
+ * Flops     2 per weight and row: 128 rows 128 flop/byte; ffn_key 17 G, 24 us at 700 Tflop/s.
  * Floor     at 4.3 TB/s: 25.0, 7.8, 31.2, 31.2 us.
  * Grid      at most one block per multiprocessor. A tile has 128 outputs and is cut along k into
  *           chunks of 64; a block has whole tiles, or one of up to 8 equal parts of a tile where
@@ -19,8 +19,8 @@
  *           counters return to zero.
  * Numerics  the order of a sum follows from shape, device and row capacity alone. Rows beyond the
  *           count are multiplied and not stored.
- * Requires  compute capability 9.0; C and F multiples of 64; elsewhere cuBLASLt and the kernels of
- *           each step do the same. */
+ * Requires  compute capability 9.0; C and F multiples of 64. Elsewhere cuBLASLt, low rank down and
+ *           relu^2 do the same. */
 #include "cuda/cuda_skinny_tile.cuh"
 
 #if CUDA_HAS_WARPGROUP
@@ -87,7 +87,7 @@ static __device__ __forceinline__ uint32_t produce_ahead(const struct skinny &p,
     const uint32_t ahead = end - first < p.ahead ? end : first + p.ahead;
     for (struct place at = place_of(p, first); at.chunk < ahead; move_on(p, &at)) {
         bring_weights<ROWS, KIND>(p, at, ring + at.stage * stage_bytes_of(ROWS),
-                                      &full[at.stage]);
+                                  &full[at.stage]);
     }
     return ahead;
 }
@@ -123,7 +123,7 @@ static __device__ __forceinline__ void multiply_stage(float (&d)[ROWS / 2],
 #pragma unroll
     for (uint32_t slice = 0; slice < SLICES; slice++) {
         cuda_wgmma<KIND == FFN_VALUE>(d, cuda_slice_of(weights, slice * SLICE_BYTES),
-                             cuda_slice_of(stage + WEIGHT_BYTES, slice * 32));
+                                      cuda_slice_of(stage + WEIGHT_BYTES, slice * 32));
     }
     cuda_wgmma_end();
 }
@@ -224,18 +224,13 @@ uint32_t cuda_skinny_rows(uint32_t rows)
     return wide;
 }
 
-static uint32_t divide_up(uint32_t value, uint32_t by)
-{
-    return (value + by - 1) / by;
-}
-
 static void add_problem(struct skinny *p, uint32_t outputs, uint32_t map, uint32_t map_output,
                         uint32_t in_row, void *out, uint32_t stride, enum after after)
 {
     uint32_t tile = 0;
     if (p->problem_count > 0) {
         const struct problem *before = &p->problems[p->problem_count - 1];
-        tile = before->first_tile + divide_up(before->outputs, TILE);
+        tile = before->first_tile + cuda_divide_up(before->outputs, TILE);
     }
     struct problem *problem = &p->problems[p->problem_count++];
     problem->out = out;
@@ -269,11 +264,11 @@ static size_t counter_bytes(uint32_t tiles)
 
 size_t cuda_skinny_scratch_bytes(const struct cuda_shape *shape, uint32_t multiprocessors)
 {
-    uint32_t tiles = 3 * divide_up(shape->C, TILE);
+    uint32_t tiles = 3 * cuda_divide_up(shape->C, TILE);
     for (uint32_t group = 0; group < CUDA_LOW_RANKS; group++) {
-        tiles += divide_up(shape->rank[group], TILE);
+        tiles += cuda_divide_up(shape->rank[group], TILE);
     }
-    const uint32_t ffn_tiles = divide_up(shape->F, TILE);
+    const uint32_t ffn_tiles = cuda_divide_up(shape->F, TILE);
     return counter_bytes(tiles > ffn_tiles ? tiles : ffn_tiles)
            + (size_t)multiprocessors * TILE * CUDA_SKINNY_ROWS_MAX * sizeof(float);
 }
@@ -284,7 +279,7 @@ static cudaError_t launch_skinny(const struct cuda_launch *launch, struct cuda_s
 {
     const uint32_t rows = cuda_skinny_rows(launch->row_capacity);
     const struct problem *last = &p->problems[p->problem_count - 1];
-    const uint32_t tiles = last->first_tile + divide_up(last->outputs, TILE);
+    const uint32_t tiles = last->first_tile + cuda_divide_up(last->outputs, TILE);
     const uint32_t stage_bytes = stage_bytes_of(rows);
     const uint32_t staged_bytes = rows * STAGED_PITCH * 2;
     if (rows > CUDA_SKINNY_ROWS_MAX || K % DEEP != 0
@@ -302,18 +297,10 @@ static cudaError_t launch_skinny(const struct cuda_launch *launch, struct cuda_s
     p->ahead = AHEAD_BYTES / WEIGHT_BYTES < p->stages ? AHEAD_BYTES / WEIGHT_BYTES : p->stages;
     p->arrived = (uint32_t *)scratch;
     p->sums = (float4 *)(void *)((unsigned char *)scratch + counter_bytes(tiles));
-    uint32_t shared_bytes = p->stages * stage_bytes + staged_bytes + CUDA_BOX_ALIGNMENT;
-    shared_bytes = shared_bytes < CUDA_ALONE_BYTES ? (uint32_t)CUDA_ALONE_BYTES : shared_bytes;
-    kernel *const run = kernel_of<KIND>(rows);
-    const cudaError_t status = cudaFuncSetAttribute(
-        (const void *)run, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
-    if (status != cudaSuccess) {
-        return status;
-    }
-    cudaLaunchAttribute attributes[CUDA_LAUNCH_ATTRIBUTES];
-    const cudaLaunchConfig_t config =
-        cuda_launch_config(launch, dim3(blocks), dim3(THREADS), shared_bytes, attributes);
-    return cudaLaunchKernelEx(&config, run, *p);
+    const uint32_t shared_bytes = cuda_alone_bytes(
+        launch, blocks, p->stages * stage_bytes + staged_bytes + CUDA_BOX_ALIGNMENT);
+    return cuda_launch_shared(launch, kernel_of<KIND>(rows), dim3(blocks), THREADS, shared_bytes,
+                              *p);
 }
 
 /* ---- Launchers ---------------------------------------------------------------------------- */

@@ -13,9 +13,13 @@
 extern "C" {
 #endif
 
-enum { CUDA_SKINNY_ROWS_MAX = 128, CUDA_SKINNY_WIDTHS = 5 };
+enum {
+    CUDA_SKINNY_ROWS_MAX = 128,
+    CUDA_SKINNY_WIDTHS = 5, /* 8, 16, 32, 64 and 128 rows. */
+    CUDA_SKINNY_TILE = 128, /* Outputs of a block at a time. */
+};
 
-/* A launch is made for 8, 16, 32, 64 or 128 rows: the smallest that is enough. */
+/* The width of a launch: the smallest that is enough. */
 uint32_t cuda_skinny_rows(uint32_t rows);
 
 /* The inputs, for one of these widths. */

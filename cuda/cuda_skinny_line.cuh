@@ -17,7 +17,7 @@
 enum {
     DEEP = CUDA_BOX_COLUMNS, /* k of a chunk. */
     SLICES = DEEP / 16,
-    TILE = 128,              /* Outputs. */
+    TILE = CUDA_SKINNY_TILE,
     GROUPS = 2,              /* Warpgroups that multiply, */
     GROUP_THREADS = 128,     /* each of so many threads */
     GROUP_TILE = TILE / GROUPS, /* and outputs. */

@@ -29,15 +29,14 @@ static __device__ __forceinline__ void apply(uint32_t after, float (&d)[COUNT])
 {
     if (KIND == FFN_KEY) {
 #pragma unroll
-        for (uint32_t i = 0; i < COUNT; i++) { /* Not a number stays visible. */
-            const float square = d[i] < 0.0f ? 0.0f : d[i] * d[i];
-            d[i] = square > 65504.0f ? 65504.0f : square;
+        for (uint32_t i = 0; i < COUNT; i++) {
+            d[i] = cuda_relu_squared_of(d[i]);
         }
-    } else if (KIND == ATT_IN && after != AFTER_F16) { /* tanh x = 2 sigmoid(2 x) - 1 */
+    } else if (KIND == ATT_IN && after != AFTER_F16) {
         const float scale = after == AFTER_TANH ? 2.0f : 1.0f;
 #pragma unroll
         for (uint32_t i = 0; i < COUNT; i++) {
-            d[i] = fmaf(low_rank_sigmoid_2(-LOW_RANK_LOG2_E * scale * d[i]), scale, 1.0f - scale);
+            d[i] = low_rank_curve(d[i], scale);
         }
     }
 }
@@ -171,9 +170,8 @@ static __device__ __forceinline__ void meet(const struct skinny &p, uint32_t til
 
 /* Adds up share `share` of the tile's quads, sums of PARTS or fewer parts each. */
 template <int ROWS, int KIND, int PARTS>
-static __device__ __forceinline__ void join_share(const struct skinny &p,
-                                                  uint32_t tile, uint32_t share,
-                                                  const struct problem &problem,
+static __device__ __forceinline__ void join_share(const struct skinny &p, uint32_t tile,
+                                                  uint32_t share, const struct problem &problem,
                                                   uint32_t first_output, uint32_t row_count)
 {
     constexpr uint32_t QUADS = ROWS / 8;

@@ -29,17 +29,6 @@ static __device__ __forceinline__ uint32_t cuda_tile_column(uint32_t row)
     return (row & ~15u) | (row & 6) << 1 | (row & 8) >> 2 | (row & 1);
 }
 
-/* Bytes of shared memory that a block of the current device can have; 0 when it does not tell. */
-static inline uint32_t cuda_tile_shared_max(void)
-{
-    int device = 0, bytes = 0;
-    const bool is_told =
-        cudaGetDevice(&device) == cudaSuccess
-        && cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device)
-               == cudaSuccess;
-    return is_told ? (uint32_t)bytes : 0;
-}
-
 /* ---- One warp ---------------------------------------------------------------------------- */
 
 /* d += 16 M rows of a by 8 N columns of b (N even), over STEPS times 16 k of a chunk from

@@ -422,16 +422,8 @@ static cudaError_t variant_launch(const struct cuda_launch *launch, const struct
     void (*kernel)(struct scan) = wkv_scan_kernel<ROWS, LANES, WARPS, PREPARERS, TOKENS, BLOCKS>;
     const uint32_t shared_bytes = cuda_alone_bytes(
         launch, (uint64_t)p->H * layout::SPLITS * items, (uint32_t)sizeof(layout));
-    cudaError_t code = cudaFuncSetAttribute(
-        (const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
-    if (code != cudaSuccess) {
-        return code;
-    }
-    cudaLaunchAttribute attributes[CUDA_LAUNCH_ATTRIBUTES];
-    const cudaLaunchConfig_t config =
-        cuda_launch_config(launch, dim3(p->H * layout::SPLITS, items), dim3(layout::THREADS),
-                           shared_bytes, attributes);
-    code = cudaLaunchKernelEx(&config, kernel, *p);
+    const cudaError_t code = cuda_launch_shared(launch, kernel, dim3(p->H * layout::SPLITS, items),
+                                                layout::THREADS, shared_bytes, *p);
     return code == cudaSuccess && layout::SPLITS > 1 ? finish_launch(launch, p) : code;
 }
 
